@@ -1,0 +1,147 @@
+"""The tree of named errors.
+
+Every message says what happened, to which item, and what to do. Two branches matter to callers: an `ItemError` costs
+one image and ends as a row in a failures table; every other `EmbeddingsError` stops the work in hand and leaves what
+was committed as it was.
+"""
+
+
+class EmbeddingsError(Exception):
+    """Root of everything this project raises on purpose."""
+
+
+class SettingsError(EmbeddingsError):
+    """`embeddings.yaml` or an environment variable cannot be used; the message holds one line per mistake."""
+
+
+class MissingExtra(EmbeddingsError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'embeddings-dagster[{extra}]'"
+        )
+        self.extra = extra
+
+
+class SourceError(EmbeddingsError):
+    """A source cannot be read as a whole, so nothing is concluded from it (above all: no removal)."""
+
+
+class RemovalRefused(SourceError):
+    """A plan would remove more of a source than is plausible by accident; `--allow-removals` confirms it."""
+
+
+class StoreError(EmbeddingsError):
+    """The store cannot do what was asked."""
+
+
+class CommitConflict(StoreError):
+    """Another writer created the next version first. Nothing of theirs or ours is damaged: read again and go on."""
+
+
+class CorruptFile(StoreError):
+    """A committed file does not hold the bytes its manifest promises."""
+
+
+class MissingFile(CorruptFile):
+    """A committed file is not there at all."""
+
+
+class FormatTooNew(StoreError):
+    """A manifest was written by a newer release than this one."""
+
+
+class NotExclusive(StoreError):
+    """The storage cannot create a file exclusively, so it is refused for writing."""
+
+
+class CountsDoNotReconcile(StoreError):
+    """A stage lost count: total differs from processed + skipped + failed. Nothing was marked complete."""
+
+
+class UnknownItem(EmbeddingsError):
+    """An image, batch, source, model or generation that was named does not exist."""
+
+
+class ModelError(EmbeddingsError):
+    """A model cannot be loaded or used."""
+
+
+class ModelUnavailable(ModelError):
+    """The model's files are neither here nor to be had from the hub."""
+
+
+class DeviceUnavailable(ModelError):
+    """The device that was asked for is not on this machine."""
+
+
+class EncodeFailed(ModelError):
+    """The model failed on a whole batch for a reason that is not one image's fault."""
+
+
+class IndexUnavailable(EmbeddingsError):
+    """There is no index generation to search yet."""
+
+
+class Stopped(EmbeddingsError):
+    """A stop signal was obeyed: what was whole is committed, the rest is for the next run."""
+
+
+class ItemError(EmbeddingsError):
+    """One image cannot be used. `retryable` says whether the same bytes may succeed later."""
+
+    retryable = False
+
+
+class ImageError(ItemError):
+    """The bytes are not a picture this project accepts."""
+
+
+class FormatNotAllowed(ImageError):
+    """Not recognised as any format in the decoder allowlist."""
+
+
+class TooManyPixels(ImageError):
+    """More pixels than the configured cap."""
+
+
+class TooManyBytes(ImageError):
+    """A larger file than the configured cap."""
+
+
+class DecodeFailed(ImageError):
+    """The decoder refused the bytes: truncated, malformed, or of a kind it does not know."""
+
+
+class DecodeOutOfMemory(ImageError):
+    """There was not enough memory to decode the picture; with less going on beside it there may be."""
+
+    retryable = True
+
+
+class EmptyRegion(ImageError):
+    """A region's box covers no pixel of its picture."""
+
+
+class ReadFailed(ItemError):
+    """The file could not be read: no permission, vanished, or an I/O error."""
+
+    retryable = True
+
+
+class RawChanged(ItemError):
+    """The bytes differ from those that were hashed: the file changed in between."""
+
+    retryable = True
+
+
+class OutOfMemory(ItemError):
+    """The model ran out of memory on this image alone."""
+
+    retryable = True
+
+
+class NotFinite(ItemError):
+    """The model returned NaN or infinity, or a vector of norm zero, for this image."""

@@ -1,0 +1,220 @@
+"""Typed settings: `embeddings.yaml`, environment variables over it.
+
+Every mistake is reported at once, each on one line with the file's line (or the variable's name) and the remedy.
+Nothing here looks at the disk but `load_settings` (the file itself) and `check_folders`; a source whose disk is not
+mounted must not keep the definitions from loading.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from embeddings_dagster import ids
+from embeddings_dagster.errors import SettingsError
+from embeddings_dagster.settings_yaml import Document, explain, parse_yaml
+
+FILE_NAME = "embeddings.yaml"
+FILE_VARIABLE = "EMBEDDINGS_SETTINGS"
+ENV_PREFIX = "EMBEDDINGS_"
+OTHER_VARIABLES = {FILE_VARIABLE, "EMBEDDINGS_KILL_AT"}  # read elsewhere, not keys of the settings
+
+
+def _source_name(name: str) -> str:
+    if not ids.is_source_name(name):
+        raise ValueError("a source's name is made of a-z, 0-9 and '-', and starts with a letter or digit")
+    return name
+
+
+def _model_name(name: str) -> str:
+    if not (name.isidentifier() and name.islower() and name.isascii()) or "__" in name:
+        raise ValueError("a model's name becomes the name of assets: a-z, 0-9 and single '_', starting with a letter")
+    return name
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are mistakes, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FolderSource(Section):
+    """Every decodable picture below a folder."""
+
+    kind: Literal["folder"]
+    path: Path
+    prefix: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$", description="put before each local id")
+    hidden: bool = Field(False, description="take hidden files and folders too")
+    follow_symlinks: bool = False
+
+
+Source = FolderSource
+
+
+class ModelSettings(Section):
+    """One encoder; its name in the settings names its assets, `<name>_embeddings` and `<name>_index`."""
+
+    kind: Literal["clip", "dino"]
+    model: str = Field(min_length=1, description="bundled:clip | bundled:dino | hub id | folder")
+    revision: str | None = Field(None, description="commit of the hub repository; pin it")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    precision: Literal["fp32"] = "fp32"
+    batch_size: int = Field(32, ge=1, le=4096)
+    threads: int = Field(2, ge=1, le=64, description="threads that decode ahead of the model")
+
+
+class RgbSettings(Section):
+    """How pixels are made; a change of `background` makes every picture with transparency anew."""
+
+    background: str = Field("#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
+    max_pixels: int = Field(100_000_000, ge=1)
+    max_bytes: int = Field(256 * 2**20, ge=1)
+    thumbnail_size: int = Field(256, ge=16, le=1024)
+
+
+class RemovalSettings(Section):
+    """A plan that removes more than both of a source stops and asks."""
+
+    fraction: float = Field(0.2, ge=0, le=1)
+    images: int = Field(100, ge=0)
+
+
+class DagsterSettings(Section):
+    """What Dagster is told: pools, tags, retries, and how often to look."""
+
+    gpu_pool_limit: int | None = Field(None, ge=1, description="default: the number of GPUs, or 1")
+    batches_per_run: int = Field(1, ge=1, description="partitions a backfill gives to one run")
+    sensor_seconds: int = Field(30, ge=5)
+    sensor_batches: int = Field(50, ge=1, le=1000, description="runs a sensor asks for in one tick, at most")
+    reconcile_cron: str = "0 3 * * *"
+    max_retries: int = Field(3, ge=0)
+    retry_seconds: float = Field(10, ge=0)
+    owners: list[str] = Field(default_factory=list)
+    op_tags: dict[str, str | dict[str, Any]] = Field(default_factory=dict, description="for cluster launchers")
+
+
+def _bundled_models() -> dict[str, ModelSettings]:
+    return {
+        "clip": ModelSettings(kind="clip", model="bundled:clip"),
+        "dino": ModelSettings(kind="dino", model="bundled:dino"),
+    }
+
+
+class Settings(BaseSettings):
+    """All of `embeddings.yaml`, with paths resolved against the folder it lies in."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data: str = "data"
+    cache: str | None = None
+    batch_images: int = Field(4096, ge=1, le=100_000)
+    sources: dict[SourceName, Source] = Field(default_factory=dict)
+    models: dict[ModelName, ModelSettings] = Field(default_factory=_bundled_models)
+    rgb: RgbSettings = RgbSettings()
+    removals: RemovalSettings = RemovalSettings()
+    dagster: DagsterSettings = DagsterSettings()
+
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+    _document: Document | None = PrivateAttr(default=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._root
+
+    @property
+    def data_root(self) -> str:
+        """The store's root: an absolute local path or an fsspec URL."""
+        return self.data if "://" in self.data else str(self.resolve(self.data))
+
+    @property
+    def cache_root(self) -> Path:
+        """Local folder of derived files; may be deleted at any time."""
+        if self.cache is not None:
+            return self.resolve(self.cache)
+        return self.resolve("cache") if "://" in self.data else Path(self.data_root) / "cache"
+
+    def resolve(self, path: str | Path) -> Path:
+        return (self._root / Path(path).expanduser()).absolute()
+
+    def source_path(self, name: str) -> Path:
+        return self.resolve(self.sources[name].path)
+
+    def check_folders(self) -> list[str]:
+        """One line for each source folder that is not there, with its place in the file and the remedy."""
+        problems = []
+        for name, source in self.sources.items():
+            folder = self.resolve(source.path)
+            if not folder.is_dir():
+                where = self._document.where(("sources", name, "path")) if self._document else "settings"
+                state = "is not a folder" if folder.exists() else "does not exist"
+                problems.append(
+                    f"{where}: sources.{name}.path: {str(folder)!r} {state}; create it, mount it, or correct the path"
+                )
+        return problems
+
+
+def find_settings(start: Path | None = None) -> Path | None:
+    """The settings file in force: `EMBEDDINGS_SETTINGS`, else `embeddings.yaml` in the folder or one above it."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    folder = (start or Path.cwd()).absolute()
+    return next((each / FILE_NAME for each in (folder, *folder.parents) if (each / FILE_NAME).is_file()), None)
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings file at `path` (default: `find_settings()`; none found: defaults, no sources).
+
+    Raises:
+        SettingsError: the file is missing, is not YAML, or holds mistakes: one line for each.
+    """
+    path = path or find_settings()
+    document = Document("defaults", {}, {}) if path is None else parse_yaml(path)
+    return settings_from(document, root=path.parent.absolute() if path else Path.cwd())
+
+
+def settings_from(document: Document, *, root: Path) -> Settings:
+    """Validate a parsed document, the environment over it."""
+    problems = _unknown_variables()
+    try:
+        settings = Settings(**document.data)
+    except ValidationError as error:
+        problems += explain(error, document, Settings, ENV_PREFIX)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    settings._root = root
+    settings._document = document
+    return settings
+
+
+def _unknown_variables() -> list[str]:
+    known = [ENV_PREFIX + name.upper() for name in Settings.model_fields]
+    return [
+        f"environment variable {name}: sets nothing here; unset it, or use one of {', '.join(known)}"
+        for name in sorted(os.environ)
+        if name.startswith(ENV_PREFIX) and name not in OTHER_VARIABLES and name.split("__")[0] not in known
+    ]

@@ -1,0 +1,151 @@
+"""YAML that remembers its lines, and validation errors that name them.
+
+Only plain data is constructed (`yaml.SafeLoader`), and a key given twice is a mistake, not the last one wins.
+"""
+
+import difflib
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from embeddings_dagster.errors import SettingsError
+
+MAX_BYTES = 2**20  # a settings file larger than this is some other file
+
+
+@dataclass(frozen=True)
+class Document:
+    """Parsed YAML: its plain data, and the line of every key path in it."""
+
+    name: str
+    data: dict[str, Any]
+    lines: Mapping[tuple[Hashable, ...], int]
+
+    def line(self, path: tuple[Hashable, ...]) -> int:
+        """The line of a key path, or of the nearest parent that is in the file; 0 when there is none."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+    def where(self, path: tuple[Hashable, ...]) -> str:
+        """`file:line` of a key path."""
+        line = self.line(path)
+        return f"{self.name}:{line}" if line else self.name
+
+
+def parse_yaml(path: Path) -> Document:
+    """Read a YAML mapping.
+
+    Raises:
+        SettingsError: no such file, not YAML, not a mapping, or a repeated key; the message names the line.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SettingsError(f"{path}: larger than {MAX_BYTES} bytes, so not a settings file")
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file; write one with `embeddings init`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_lines(node, (), path.name)) if node else {}
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"{path.name}:{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path.name}: not valid YAML: {error}") from None
+    if not isinstance(data, dict | None):
+        raise SettingsError(f"{path.name}:1: expected `key: value` lines, found {type(data).__name__}")
+    if any(not isinstance(key, str) for key in data or {}):
+        raise SettingsError(f"{path.name}:1: the keys at the top must be words")
+    return Document(path.name, data or {}, lines)
+
+
+def _lines(node: yaml.Node, path: tuple[Hashable, ...], name: str) -> Iterator[tuple[tuple[Hashable, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key_node, value in node.value:
+            key = key_node.value if isinstance(key_node.value, str) else repr(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                raise SettingsError(f"{name}:{line}: {'.'.join(map(str, (*path, key)))}: given twice; keep one")
+            seen.add(key)
+            yield (*path, key), line
+            yield from _lines(value, (*path, key), name)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            yield (*path, position), value.start_mark.line + 1
+            yield from _lines(value, (*path, position), name)
+
+
+def explain(error: ValidationError, document: Document, model: type[BaseModel], env_prefix: str) -> list[str]:
+    """One readable line for each mistake: where, which key, what is wrong, what to do."""
+    lines: list[tuple[int, str]] = []
+    for mistake in error.errors(include_url=False):
+        path = _without_tags(mistake["loc"], document.data)
+        variable = _variable(path, env_prefix)
+        where = f"environment variable {variable}" if variable else document.where(path)
+        key = ".".join(str(part) for part in path if part != "[key]")
+        lines.append((document.line(path), f"{where}: {key}: {_remedy(mistake, path, model)}"))
+    return [line for _, line in sorted(lines)]
+
+
+def _without_tags(location: tuple[int | str, ...], data: Any) -> tuple[Hashable, ...]:
+    """pydantic names the chosen member of a union inside the location; the file has no such key."""
+    path: list[Hashable] = []
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(data, Mapping) and part not in data and data.get("kind") == part and not last:
+            continue
+        path.append(part)
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            data = None
+    return tuple(path)
+
+
+def _variable(path: tuple[Hashable, ...], prefix: str) -> str | None:
+    name = prefix + "__".join(str(part) for part in path)
+    return next((each for each in os.environ if each.upper() == name.upper()), None)
+
+
+def _remedy(mistake: Any, path: tuple[Hashable, ...], model: type[BaseModel]) -> str:
+    kind, given = mistake["type"], mistake["input"]
+    if kind == "extra_forbidden":
+        known = _known_keys(path[:-1], model)
+        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}" if known else "remove it"
+        return f"unknown key; {hint}"
+    if kind == "missing":
+        return "is needed; add it"
+    if kind == "value_error":
+        return str(mistake["ctx"]["error"])
+    message = mistake["msg"][0].lower() + mistake["msg"][1:]
+    return f"{message}, found {given!r}; correct the value"
+
+
+def _known_keys(path: tuple[Hashable, ...], model: type[BaseModel]) -> list[str]:
+    """The keys a section accepts, found by walking the models' annotations."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue  # a name chosen by the user: the section below it was reached through the dict's value type
+        nested = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+        if not nested:
+            return []
+        model = nested[-1]
+    return sorted(model.model_fields)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,169 @@
+"""Settings: each mistake is one readable line with its place and its remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from embeddings_dagster.errors import SettingsError
+from embeddings_dagster.settings import Settings, find_settings, load_settings
+
+GOOD = """\
+data: store
+sources:
+  photos:
+    kind: folder
+    path: pictures
+models:
+  clip:
+    kind: clip
+    model: bundled:clip
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [each for each in os.environ if each.startswith("EMBEDDINGS_")]:
+        monkeypatch.delenv(name)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "embeddings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(folder, text))
+    return str(caught.value).splitlines()
+
+
+def test_paths_are_resolved_against_the_files_folder(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD))
+    assert settings.data_root == str(tmp_path / "store")
+    assert settings.cache_root == tmp_path / "store" / "cache"
+    assert settings.source_path("photos") == tmp_path / "pictures"
+
+
+def test_a_remote_store_keeps_its_cache_on_this_machine(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD.replace("data: store", "data: s3://bucket/store")))
+    assert settings.data_root == "s3://bucket/store"
+    assert settings.cache_root == tmp_path / "cache"
+
+
+def test_every_mistake_is_one_line_in_the_files_order(tmp_path: Path) -> None:
+    text = """\
+batch_imags: 3
+sources:
+  photos:
+    kind: folder
+    pth: a
+  Bad Name:
+    kind: folder
+    path: b
+models:
+  clip:
+    kind: clip
+    model: bundled:clip
+    batch_size: zero
+rgb:
+  background: white
+"""
+    lines = mistakes(tmp_path, text)
+    assert lines[0] == "embeddings.yaml:1: batch_imags: unknown key; did you mean 'batch_images'?"
+    assert lines[1] == "embeddings.yaml:3: sources.photos.path: is needed; add it"
+    assert lines[2] == "embeddings.yaml:5: sources.photos.pth: unknown key; did you mean 'path'?"
+    assert lines[3].startswith("embeddings.yaml:6: sources.Bad Name: a source's name is made of")
+    assert lines[4].startswith("embeddings.yaml:13: models.clip.batch_size: input should be a valid integer")
+    assert "found 'zero'" in lines[4]
+    assert lines[5].startswith("embeddings.yaml:15: rgb.background: string should match pattern")
+    assert len(lines) == 6
+
+
+def test_an_unknown_key_with_no_near_neighbour_lists_what_is_known(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, GOOD + "rgb:\n  zzz: 1\n") == [
+        "embeddings.yaml:11: rgb.zzz: unknown key; known here: background, max_bytes, max_pixels, thumbnail_size"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("data: [1\n", "embeddings.yaml:2: not valid YAML"),
+        ("- a\n- b\n", "embeddings.yaml:1: expected `key: value` lines, found list"),
+        ("data: a\ndata: b\n", "embeddings.yaml:2: data: given twice; keep one"),
+        ("data: !!python/object:os.system x\n", "embeddings.yaml:1: not valid YAML: could not determine a constructor"),
+        ("1: a\n", "embeddings.yaml:1: the keys at the top must be words"),
+        ("\x00", "embeddings.yaml: not valid YAML"),
+    ],
+)
+def test_what_is_not_a_settings_file(tmp_path: Path, text: str, line: str) -> None:
+    assert mistakes(tmp_path, text)[0].startswith(line)
+
+
+def test_a_file_that_is_not_there_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="embeddings init"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, "# nothing yet\n"))
+    assert list(settings.models) == ["clip", "dino"]
+    assert settings.sources == {}
+    assert settings.batch_images == 4096
+
+
+def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDDINGS_DATA", "/elsewhere")
+    monkeypatch.setenv("EMBEDDINGS_MODELS__CLIP__DEVICE", "cpu")
+    settings = load_settings(write(tmp_path, GOOD))
+    assert settings.data_root == "/elsewhere"
+    assert settings.models["clip"].device == "cpu"
+    assert settings.models["clip"].model == "bundled:clip"
+
+
+def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDDINGS_RGB__MAX_PIXELS", "many")
+    monkeypatch.setenv("EMBEDDINGS_DATUM", "x")
+    lines = mistakes(tmp_path, GOOD)
+    assert any(line.startswith("environment variable EMBEDDINGS_DATUM: sets nothing here") for line in lines)
+    assert any(line.startswith("environment variable EMBEDDINGS_RGB__MAX_PIXELS: rgb.max_pixels:") for line in lines)
+
+
+def test_missing_folders_are_named_with_their_line(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD))
+    assert settings.check_folders() == [
+        f"embeddings.yaml:5: sources.photos.path: {str(tmp_path / 'pictures')!r} does not exist; "
+        "create it, mount it, or correct the path"
+    ]
+    (tmp_path / "pictures").write_text("a file")
+    assert "is not a folder" in settings.check_folders()[0]
+    (tmp_path / "pictures").unlink()
+    (tmp_path / "pictures").mkdir()
+    assert settings.check_folders() == []
+
+
+def test_the_file_is_found_in_the_folder_or_above_and_the_variable_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, GOOD)
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert find_settings(deep) == path
+    monkeypatch.setenv("EMBEDDINGS_SETTINGS", str(tmp_path / "other.yaml"))
+    assert find_settings(deep) == tmp_path / "other.yaml"
+
+
+@pytest.mark.parametrize("name", ["Clip", "clip-2", "a__b", "1clip", "clip embeddings"])
+def test_a_models_name_must_do_as_an_assets_name(tmp_path: Path, name: str) -> None:
+    text = f"models:\n  {name}:\n    kind: clip\n    model: bundled:clip\n"
+    assert "becomes the name of assets" in mistakes(tmp_path, text)[0]
+
+
+def test_settings_do_not_change_once_read(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.data = "x"  # type: ignore[misc]
+    assert isinstance(settings, Settings)
