@@ -1,0 +1,129 @@
+"""rgb_images: every decodable picture as 8-bit sRGB bytes that any reader can open, panels as boxes in their page."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+from embeddings_dagster import ids
+from embeddings_dagster.errors import ItemError, RawChanged, UnknownItem
+from embeddings_dagster.ids import Key
+from embeddings_dagster.images import DecodeRules, RgbImage, recipe, to_rgb
+from embeddings_dagster.sources import Source
+from embeddings_dagster.stages.account import Account
+from embeddings_dagster.stages.carry_out import Job, Made, Row, carry_out, failed_image
+from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.opened import decode_rules, opened_source
+from embeddings_dagster.stages.parallel import ordered_map
+from embeddings_dagster.stages.plan import Plan
+from embeddings_dagster.store import Manifest
+from embeddings_dagster.store.tables import RGB
+
+STAGE = "rgb_images"
+UPSTREAM = "raw_images"
+COLUMNS = ("image_id", "location", "sha256", "regions")
+THREADS = 2
+
+RawRow = Mapping[str, object]
+
+
+def run_rgb(context: StageContext, batch: str) -> Account:
+    """Bring `rgb_images` of one batch to the state of its `raw_images`.
+
+    Raises:
+        UnknownItem: the batch has no complete `raw_images` yet.
+    """
+    upstream = context.store.chain(UPSTREAM, batch)
+    raw = complete(upstream.latest(), UPSTREAM, batch)
+    rules = decode_rules(context.settings)
+    version = recipe(rules)
+    rows = {str(row["image_id"]): row for row in upstream.rows(raw, COLUMNS).to_pylist()}
+
+    def make(plan: Plan) -> Iterator[Made]:
+        todo = [image_id for image_id in rows if image_id in plan.images]
+        if not todo:
+            return iter(())
+        source = opened_source(context.settings, ids.source_of(batch))
+        return ordered_map(
+            lambda image_id: _make(source, rules, version, rows[image_id], context.run_id), todo, threads=THREADS
+        )
+
+    return carry_out(
+        context,
+        Job(
+            stage=STAGE,
+            chain=context.store.chain(STAGE, batch),
+            table=RGB,
+            label={"recipe": version},
+            wanted=wanted(rows.values(), version),
+            inputs={f"{UPSTREAM}/{batch}": {"version": raw.version, "content": raw.content}},
+            make=make,
+        ),
+    )
+
+
+def complete(manifest: Manifest | None, dataset: str, batch: str) -> Manifest:
+    """Raises:
+    UnknownItem: there is no complete version upstream to work from.
+    """
+    if manifest is None:
+        raise UnknownItem(f"{dataset} of batch {batch!r} is not there yet; materialise it first (`embeddings run`)")
+    return manifest
+
+
+def wanted(rows: Iterable[RawRow], version: str) -> dict[Key, str]:
+    """The regions of raw rows, each with the hash of (raw sha256, recipe, box)."""
+    return {
+        Key(str(row["image_id"]), number): input_hash(str(row["sha256"]), version, box)
+        for row in rows
+        for number, box, _ in _regions(row)
+    }
+
+
+def input_hash(sha256: str, version: str, box: Mapping[str, int] | None) -> str:
+    """What decides the pixels of one region."""
+    corners = [box[side] for side in "xywh"] if box else None
+    return hashlib.sha256(json.dumps([sha256, version, corners]).encode()).hexdigest()
+
+
+def _regions(row: RawRow) -> Iterator[tuple[int, Mapping[str, int] | None, str | None]]:
+    """(region, box, text) of one raw row; the whole image always is one of them."""
+    listed = {region["region"]: region for region in row["regions"] or ()}  # type: ignore[attr-defined]
+    yield 0, None, listed.get(0, {}).get("text")
+    for number in sorted(listed.keys() - {0}):
+        yield number, listed[number]["box"], listed[number]["text"]
+
+
+def _make(source: Source, rules: DecodeRules, version: str, row: RawRow, run_id: str) -> Made:
+    image_id = str(row["image_id"])
+    try:
+        data = source.read(str(row["location"]), rules.max_bytes)
+        if hashlib.sha256(data).hexdigest() != row["sha256"]:
+            raise RawChanged(f"{image_id}: the file changed since it was hashed; run again to take the new one")
+        picture = to_rgb(data, rules)
+    except ItemError as error:
+        return failed_image(image_id, [number for number, _, _ in _regions(row)], error)
+    return Made(image_id, [_row(row, picture, version, region, run_id) for region in _regions(row)])
+
+
+def _row(
+    raw: RawRow,
+    picture: RgbImage,
+    version: str,
+    region: tuple[int, Mapping[str, int] | None, str | None],
+    run_id: str,
+) -> Row:
+    number, box, text = region
+    whole = number == 0
+    return {
+        "image_id": raw["image_id"],
+        "region": number,
+        "input_hash": input_hash(str(raw["sha256"]), version, box),
+        "image": {"bytes": picture.data if whole else None, "path": raw["location"] if whole else None},
+        "box": box,
+        "text": text,
+        "width": picture.width if box is None else box["w"],
+        "height": picture.height if box is None else box["h"],
+        "passthrough": picture.passthrough if whole else False,
+        "thumbnail": picture.thumbnail if whole else None,
+        "run_id": run_id,
+    }

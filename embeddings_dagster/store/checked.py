@@ -1,0 +1,101 @@
+"""Checks a file's sha256 before it is parsed, once per (path, size, mtime, inode).
+
+What was checked is remembered in SQLite under `cache/`, for all processes. Forgetting, or deleting the cache at any
+moment, costs time and nothing else: a check that is not remembered is made again.
+"""
+
+import hashlib
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+from embeddings_dagster.errors import CorruptFile, MissingFile
+from embeddings_dagster.store.files import Files, Stat
+
+CHUNK = 2**20
+TABLE = """create table if not exists checked (
+    path text primary key, size integer, mtime_ns integer, identity text, sha256 text) without rowid"""
+FIND = "select size, mtime_ns, identity, sha256 from checked where path = ?"
+REMEMBER = "insert or replace into checked values (?, ?, ?, ?, ?)"
+
+
+class Checked:
+    """Committed files, handed out only when they hold what was promised. Safe to share among threads."""
+
+    def __init__(self, files: Files, cache: Path) -> None:
+        self._files = files
+        self._database = cache / "checked.sqlite"
+        self._known: dict[str, tuple[Stat, str]] = {}
+        self._lock = threading.Lock()
+
+    def open(self, path: str, sha256: str, *, again: bool = False) -> BinaryIO:
+        """A handle on a file whose bytes have this sha256. `again` ignores what is remembered.
+
+        Raises:
+            MissingFile: there is no such file.
+            CorruptFile: it holds something else.
+        """
+        try:
+            handle = self._files.open(path)
+            stat = self._files.stat(path)
+        except FileNotFoundError:
+            stat = None
+        if stat is None:
+            raise MissingFile(f"{self._files.url(path)} is missing. {REMEDY}")
+        if not again and self._is_known(path, stat, sha256):
+            return handle
+        try:
+            if _sha256(handle) != sha256:
+                raise CorruptFile(f"{self._files.url(path)} does not hold what was committed. {REMEDY}")
+            handle.seek(0)
+        except BaseException:
+            handle.close()
+            raise
+        self._remember(path, stat, sha256)
+        return handle
+
+    def check(self, path: str, sha256: str, *, again: bool = False) -> None:
+        """Raise what `open` would, for readers that open the file themselves."""
+        self.open(path, sha256, again=again).close()
+
+    def _is_known(self, path: str, stat: Stat, sha256: str) -> bool:
+        with self._lock:
+            if self._known.get(path) == (stat, sha256):
+                return True
+        found = self._query(FIND, (self._files.url(path),))
+        if found != [(*stat, sha256)]:
+            return False
+        with self._lock:
+            self._known[path] = (stat, sha256)
+        return True
+
+    def _remember(self, path: str, stat: Stat, sha256: str) -> None:
+        with self._lock:
+            self._known[path] = (stat, sha256)
+        self._query(REMEMBER, (self._files.url(path), *stat, sha256))
+
+    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        """One connection a query: nothing is held open that another process, or a fork, or `rm`, could upset."""
+        try:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._database, timeout=10, isolation_level=None)) as connection:
+                connection.execute("pragma synchronous = off")  # losing the newest lines costs a second check
+                connection.execute(TABLE)
+                return connection.execute(statement, values).fetchall()
+        except sqlite3.OperationalError:  # busy for ten seconds, or deleted under our feet: not remembered, that is all
+            return []
+        except sqlite3.DatabaseError:  # not a database, or not whole
+            self._database.unlink(missing_ok=True)
+            return []
+
+
+REMEDY = "Run `embeddings verify` to see all that is damaged; restore it from a backup, or run again with --force."
+
+
+def _sha256(handle: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := handle.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Files of a local folder: whole by rename, exclusive by hard link, durable by fsync of the file and of its folder."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from embeddings_dagster.errors import NotExclusive
+from embeddings_dagster.store.files import Files, Stat
+from embeddings_dagster.store.steps import reached
+
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+
+
+class LocalFiles(Files):
+    """A folder on a local disk with hard links."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        super().__init__(str(self._root))
+
+    def local(self, path: str) -> Path:
+        return self._root / path
+
+    def read(self, path: str) -> bytes:
+        return self.local(path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        return self.local(path).open("rb")
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        final = self.local(path)
+        with self._temporary(final) as temporary:
+            with temporary.open("xb") as handle:
+                reached("write:begun")
+                yield handle
+                _sync(handle)
+            reached("write:temporary")
+            temporary.replace(final)
+            _sync_folder(final.parent)
+        reached("write:published")
+
+    def create(self, path: str, data: bytes) -> None:
+        final = self.local(path)
+        with self._temporary(final) as temporary:
+            with temporary.open("xb") as handle:
+                handle.write(data)
+                _sync(handle)
+            reached("create:temporary")
+            try:
+                os.link(temporary, final)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                if error.errno not in NO_HARD_LINKS:
+                    raise
+                raise NotExclusive(
+                    f"{self.root} has no hard links ({error.strerror}), so a commit there could not be made safe "
+                    "against a second writer. Use a disk with hard links."
+                ) from error
+            reached("create:linked")
+            _sync_folder(final.parent)
+
+    @contextmanager
+    def _temporary(self, final: Path) -> Iterator[Path]:
+        """An unused name beside `final`, on the same disk; nothing is left under it, whatever happens."""
+        _make_folder(final.parent)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        return self._entries(folder, folders=False)
+
+    def folders(self, folder: str) -> list[str]:
+        return self._entries(folder, folders=True)
+
+    def _entries(self, folder: str, *, folders: bool) -> list[str]:
+        try:
+            with os.scandir(self.local(folder)) as entries:
+                return sorted(e.name for e in entries if e.is_dir() == folders and not e.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete(self, path: str) -> None:
+        self.local(path).unlink(missing_ok=True)
+
+    def stat(self, path: str) -> Stat | None:
+        try:
+            found = self.local(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Stat(found.st_size, found.st_mtime_ns, str(found.st_ino))
+
+
+def _sync(handle: BinaryIO) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; where folders cannot be opened (Windows) the system does that itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durable in its parent."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)

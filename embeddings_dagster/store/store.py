@@ -1,0 +1,97 @@
+"""The store: one root for all that is committed, one cache for all that is derived."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock
+
+from embeddings_dagster.store.chain import Chain
+from embeddings_dagster.store.checked import Checked
+from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.files_local import LocalFiles
+from embeddings_dagster.store.files_object import ObjectFiles
+from embeddings_dagster.store.ledger import Ledger
+from embeddings_dagster.store.vectors import VectorLookup
+from embeddings_dagster.store.verify import Problem, verify_store
+
+NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]+")
+SINGLE_DATASETS = ("raw_images", "rgb_images")
+
+
+class Store:
+    """Opens what is under a root. Holds no state but `checked`, and is safe to share among threads."""
+
+    def __init__(self, files: Files, cache: Path) -> None:
+        self.files = files
+        self.cache = cache
+        self.checked = Checked(files, cache)
+
+    @classmethod
+    def open(cls, root: str | Path, cache: Path) -> "Store":
+        """A store at a path or an fsspec URL. `cache` is a local folder, and may be deleted at any time."""
+        url = os.fspath(root)
+        if url.startswith(("file://", "local://")):
+            url = url.split("://", 1)[1]
+        files = ObjectFiles(url, cache / "uploads") if "://" in url else LocalFiles(Path(url))
+        return cls(files, cache)
+
+    @property
+    def root(self) -> str:
+        return self.files.root
+
+    def chain(self, dataset: str, batch: str) -> Chain:
+        """The versions of a batch of a dataset (`raw_images`, `embeddings/<model>/<fingerprint>`, …).
+
+        Raises:
+            ValueError: a name holds anything but letters, digits, `_`, `.` and `-`.
+        """
+        for name in (*dataset.split("/"), batch):
+            _require_name(name)
+        return Chain(self.files, self.checked, dataset, batch)
+
+    def batches(self, dataset: str) -> list[str]:
+        """The batches of a dataset that have a version, complete or not, sorted."""
+        names = filter(NAME.fullmatch, self.files.folders(dataset))
+        return [name for name in names if self.chain(dataset, name).versions.numbers()]
+
+    def datasets(self) -> list[str]:
+        """Every dataset of rows there is."""
+        models = [f"embeddings/{name}" for name in filter(NAME.fullmatch, self.files.folders("embeddings"))]
+        vectors = [f"{model}/{name}" for model in models for name in filter(NAME.fullmatch, self.files.folders(model))]
+        return [name for name in (*SINGLE_DATASETS, *vectors) if self.batches(name)]
+
+    def ledger(self, source: str) -> Ledger:
+        """The ledger of a source. Raises ValueError for an impossible name."""
+        _require_name(source)
+        return Ledger(self.files, self.checked, source)
+
+    def sources(self) -> list[str]:
+        """The sources that have a ledger, sorted."""
+        names = filter(NAME.fullmatch, self.files.folders("sources"))
+        return [name for name in names if self.ledger(name).versions.numbers()]
+
+    def vectors(self, model: str, fp12: str) -> VectorLookup:
+        """The look-up of reusable vectors of a model and fingerprint."""
+        for name in (model, fp12):
+            _require_name(name)
+        return VectorLookup(self, f"embeddings/{model}/{fp12}", self.cache / "vectors" / f"{model}-{fp12}.sqlite")
+
+    def lock(self, name: str, timeout: float = -1) -> FileLock:
+        """A lock among this machine's processes, for use in `with`. Saves work; the guarantee is the commit's.
+
+        `timeout` in seconds, -1 waits for ever; `filelock.Timeout` when it has passed.
+        """
+        folder = self.cache / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{quote(name, safe='')}.lock", timeout=timeout)
+
+    def verify(self, deep: bool = True) -> list[Problem]:
+        """Everything that is not as it was committed; `deep` reads every byte, and trusts nothing remembered."""
+        return verify_store(self, deep=deep)
+
+
+def _require_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be part of a path in the store: letters, digits, '_', '.' and '-' only")

@@ -1,0 +1,137 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from embeddings_dagster.errors import NotExclusive
+from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.files_local import LocalFiles
+from embeddings_dagster.store.files_object import ObjectFiles
+
+
+@pytest.fixture(params=["local", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    if request.param == "local":
+        return LocalFiles(tmp_path / "root")
+    return ObjectFiles(f"memory://{tmp_path}", tmp_path / "scratch")
+
+
+def test_a_written_file_is_read_back_and_listed(files: Files) -> None:
+    with files.writing("a/b/part") as handle:
+        handle.write(b"bytes")
+    assert files.read("a/b/part") == b"bytes"
+    with files.open("a/b/part") as handle:
+        assert handle.read(2) == b"by"
+    assert files.names("a/b") == ["part"]
+    assert files.folders("a") == ["b"]
+    assert files.names("a") == files.folders("a/b") == []
+
+
+def test_a_file_that_is_being_written_is_not_there(files: Files) -> None:
+    with files.writing("a/part") as handle:
+        handle.write(b"bytes")
+        assert files.names("a") == []
+        assert files.stat("a/part") is None
+
+
+def test_a_write_that_fails_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    def give_up() -> None:
+        with files.writing("a/part") as handle:
+            handle.write(b"bytes")
+            raise RuntimeError("gave up")
+
+    with pytest.raises(RuntimeError, match="gave up"):
+        give_up()
+    assert files.stat("a/part") is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_missing_is_said_to_be_missing(files: Files) -> None:
+    assert files.names("nowhere") == files.folders("nowhere") == []
+    assert files.stat("nowhere") is None
+    files.delete("nowhere")
+    with pytest.raises(FileNotFoundError):
+        files.read("nowhere")
+    with pytest.raises(FileNotFoundError):
+        files.open("nowhere")
+
+
+def test_a_created_file_is_never_replaced(files: Files) -> None:
+    files.create("a/one", b"first")
+    with pytest.raises(FileExistsError):
+        files.create("a/one", b"second")
+    assert files.read("a/one") == b"first"
+    assert files.names("a") == ["one"]
+
+
+def test_a_deleted_file_is_gone_and_may_be_created_again(files: Files) -> None:
+    files.create("a/one", b"first")
+    files.delete("a/one")
+    files.create("a/one", b"second")
+    assert files.read("a/one") == b"second"
+
+
+def test_stat_tells_a_changed_file_from_the_one_before(files: Files) -> None:
+    files.create("one", b"first")
+    before = files.stat("one")
+    time.sleep(0.01)
+    with files.writing("one") as handle:
+        handle.write(b"other")
+    assert files.stat("one") != before
+
+
+def test_good_storage_passes_the_probe_and_nothing_of_it_stays(files: Files, tmp_path: Path) -> None:
+    files.require_exclusive()
+    assert files.names("") == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_url_and_a_local_place_can_be_told(tmp_path: Path) -> None:
+    local = LocalFiles(tmp_path)
+    assert local.url("a/b") == str(tmp_path / "a/b") == str(local.local("a/b"))
+    assert ObjectFiles("memory://x/", tmp_path).url("a/b") == "memory://x/a/b"
+    assert ObjectFiles("memory://x", tmp_path).local("a/b") is None
+
+
+def test_a_disk_without_hard_links_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(NotExclusive, match="no hard links"):
+        LocalFiles(tmp_path).require_exclusive()
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from embeddings_dagster.store.files_local import LocalFiles
+root, name = Path(sys.argv[1]), sys.argv[2]
+files = LocalFiles(root)
+(root / f"ready-{name}").touch()
+while not (root / "go").exists():
+    time.sleep(0.001)
+wins = 0
+for number in range(20):
+    try:
+        files.create(f"race/{number}", name.encode())
+        wins += 1
+    except FileExistsError:
+        pass
+(root / f"wins-{name}").write_text(str(wins))
+"""
+
+
+def test_of_eight_processes_that_create_one_file_one_wins(tmp_path: Path) -> None:
+    racers = [subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), str(number)]) for number in range(8)]
+    while len(list(tmp_path.glob("ready-*"))) < 8:
+        assert all(racer.poll() in (None, 0) for racer in racers)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [racer.wait(30) for racer in racers] == [0] * 8
+    wins = {number: int((tmp_path / f"wins-{number}").read_text()) for number in range(8)}
+    authors = [int((tmp_path / f"race/{number}").read_text()) for number in range(20)]
+    assert wins == {number: authors.count(number) for number in range(8)}

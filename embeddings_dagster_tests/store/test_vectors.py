@@ -1,0 +1,155 @@
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings_dagster.ids import Key
+from embeddings_dagster.store import Chain, PartLimits, Store, VectorLookup
+from embeddings_dagster.store.tables import Table
+from embeddings_dagster_tests.store.helpers import DATASET, TABLE, chain_of, commit, row, vector, writer_of
+
+FP12 = "0123456789ab"
+
+
+@pytest.fixture
+def lookup(store: Store) -> VectorLookup:
+    return store.vectors("tiny", FP12)
+
+
+def found(lookup: VectorLookup, *hashes: str) -> set[str]:
+    vectors = lookup.find(hashes)
+    for input_hash, each in vectors.items():
+        assert each.dtype == np.float32
+        assert np.array_equal(each, vector(input_hash))
+    return set(vectors)
+
+
+def test_vectors_of_all_batches_are_found_by_input_hash(store: Store, lookup: VectorLookup) -> None:
+    commit(chain_of(store), "art:a", "art:b", "art:c")
+    commit(store.chain(DATASET, "art__0002"), "art:d")
+    lookup.sync()
+    assert found(lookup, "hash-art:a", "hash-art:c", "hash-art:d", "unknown") == {
+        "hash-art:a",
+        "hash-art:c",
+        "hash-art:d",
+    }
+    assert found(lookup) == set()
+
+
+def test_nothing_is_known_before_anything_is_committed(lookup: VectorLookup) -> None:
+    lookup.sync()
+    assert found(lookup, "hash-art:a") == set()
+
+
+def test_a_row_that_died_still_lends_its_vector(chain: Chain, lookup: VectorLookup) -> None:
+    commit(chain, "art:a", "art:b", "art:c", "art:d", "art:e", "art:f", limits=PartLimits())
+    writer = writer_of(chain)
+    writer.drop([Key("art:a", 0)])
+    assert len(writer.finish(inputs={}, total=5).parts[0].dead) == 1
+    lookup.sync()
+    assert found(lookup, "hash-art:a") == {"hash-art:a"}
+
+
+def test_rows_of_incomplete_versions_and_of_folded_parts_are_known(chain: Chain, lookup: VectorLookup) -> None:
+    commit(chain, "art:a", "art:b", "art:c", limits=PartLimits())
+    writer = writer_of(chain)
+    writer.drop([Key("art:a", 0)])
+    writer.finish(inputs={}, total=2)
+    writer_of(chain, PartLimits(images=1)).add([row("art:d")])
+    lookup.sync()
+    assert found(lookup, "hash-art:a", "hash-art:d") == {"hash-art:a", "hash-art:d"}
+
+
+def test_vectors_of_another_fingerprint_are_not_found(store: Store) -> None:
+    commit(chain_of(store), "art:a")
+    other = store.vectors("tiny", "ba9876543210")
+    other.sync()
+    assert found(other, "hash-art:a") == set()
+
+
+def test_a_sync_reads_only_what_is_new(
+    store: Store, chain: Chain, lookup: VectorLookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(chain, "art:a", "art:b")
+    lookup.sync()
+    before, opened, open_file = set(chain.stored()), [], store.files.open
+    commit(chain, "art:c")
+    monkeypatch.setattr(store.files, "open", lambda path: opened.append(path) or open_file(path))
+    lookup.sync()
+    lookup.sync()
+    assert len(opened) == 1
+    assert not before & set(opened)
+    assert found(lookup, "hash-art:a", "hash-art:c") == {"hash-art:a", "hash-art:c"}
+
+
+def test_a_part_that_is_gone_or_damaged_is_not_found_and_another_copy_is(store: Store, lookup: VectorLookup) -> None:
+    manifests = [commit(store.chain(DATASET, batch), "art:a", "art:b") for batch in ("art__0001", "art__0002")]
+    lookup.sync()
+    newest = store.chain(DATASET, "art__0002")
+    store.files.delete(newest.files(manifests[1])[0])
+    assert found(lookup, "hash-art:a") == {"hash-art:a"}
+    with store.files.writing(chain_of(store).files(manifests[0])[0]) as handle:
+        handle.write(b"damaged")
+    assert found(lookup, "hash-art:a") == set()
+
+
+def test_a_part_that_is_gone_before_it_was_seen_is_skipped(chain: Chain, lookup: VectorLookup) -> None:
+    manifest = commit(chain, "art:a", "art:b", "art:c")
+    chain.store_files.delete(chain.files(manifest)[0])
+    lookup.sync()
+    assert found(lookup, "hash-art:a", "hash-art:c") == {"hash-art:c"}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "garbage", "folder gone"])
+def test_the_cache_may_be_lost_at_any_time(store: Store, chain: Chain, lookup: VectorLookup, damage: str) -> None:
+    commit(chain, "art:a")
+    lookup.sync()
+    (database,) = (store.cache / "vectors").iterdir()
+    if damage == "deleted":
+        database.unlink()
+    elif damage == "garbage":
+        database.write_bytes(b"garbage" * 1000)
+    else:
+        shutil.rmtree(store.cache)
+    assert found(lookup, "hash-art:a") == set()
+    lookup.sync()
+    assert found(lookup, "hash-art:a") == {"hash-art:a"}
+
+
+def test_it_may_miss_a_vector_and_never_returns_a_wrong_one(store: Store, chain: Chain, lookup: VectorLookup) -> None:
+    commit(chain, "art:a", "art:b", limits=PartLimits())
+    lookup.sync()
+    (database,) = (store.cache / "vectors").iterdir()
+    with sqlite3.connect(database) as connection:
+        connection.execute("update vectors set row = 1 - row where input_hash = 'hash-art:a'")
+    connection.close()
+    assert found(lookup, "hash-art:a", "hash-art:b") == {"hash-art:b"}
+
+
+def test_many_hashes_and_many_row_groups(chain: Chain, lookup: VectorLookup) -> None:
+    names = [f"art:{number}" for number in range(600)]
+    small = Table(TABLE.name, TABLE.schema, TABLE.identity, row_group_bytes=2000)
+    writer = chain.writer(small, run_id="run", label={})
+    for name in names:
+        writer.add([row(name)])
+    writer.finish(inputs={}, total=600)
+    lookup.sync()
+    assert len(found(lookup, *(f"hash-{name}" for name in names))) == 600
+
+
+def test_two_may_sync_at_once(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "data", tmp_path / "cache")
+    for batch in ("art__0001", "art__0002"):
+        commit(store.chain(DATASET, batch), "art:a", "art:b")
+    threads = [threading.Thread(target=lambda: store.vectors("tiny", FP12).sync()) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with sqlite3.connect(tmp_path / f"cache/vectors/tiny-{FP12}.sqlite") as connection:
+        assert connection.execute("select count(*) from vectors").fetchone() == (4,)
+    connection.close()
+    assert found(store.vectors("tiny", FP12), "hash-art:a") == {"hash-art:a"}
