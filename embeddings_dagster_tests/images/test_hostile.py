@@ -1,0 +1,145 @@
+"""No bytes make `decode`, `to_rgb` or `probe` raise anything but an `ImageError`."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from embeddings_dagster.errors import DecodeFailed, DecodeOutOfMemory, ImageError, TooManyPixels
+from embeddings_dagster.images import DecodeRules, decode, probe, to_rgb
+from embeddings_dagster.images.opening import naming_errors
+from embeddings_dagster_tests.images.pictures import file_of, gradient, gradient_rgba, linear_profile
+
+# Pytest undoes the filter that `opening` sets when it is imported; the last test here shows it at work.
+pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.\w+ImagePlugin")
+
+RULES = DecodeRules(max_pixels=300_000)  # a damaged header may promise a large picture; that is not what is tested
+EXIF = Image.Exif()
+EXIF[274], EXIF[0x010E] = 6, "description"
+TAGGED = {"exif": EXIF.tobytes(), "icc_profile": linear_profile()}
+GREY_16 = Image.new("I;16", (9, 7), 3000)
+FILES = {
+    "jpeg": file_of(gradient(), "JPEG", **TAGGED),
+    "mpo": file_of(gradient(), "MPO", save_all=True, append_images=[gradient()]),
+    "png": file_of(gradient_rgba(), "PNG", **TAGGED),
+    "palette png": file_of(gradient().quantize(16), "PNG", transparency=bytes(range(16))),
+    "animated png": file_of(gradient(), "PNG", save_all=True, append_images=[gradient().rotate(90)]),
+    "16-bit png": file_of(GREY_16, "PNG"),
+    "webp": file_of(gradient_rgba(), "WEBP", **TAGGED),
+    "gif": file_of(gradient(), "GIF", save_all=True, append_images=[gradient().rotate(90)]),
+    "bmp": file_of(gradient().quantize(), "BMP"),
+    "tiff": file_of(gradient(), "TIFF", exif=EXIF, icc_profile=linear_profile()),
+    "lzw tiff": file_of(gradient_rgba(), "TIFF", compression="tiff_lzw"),
+    "jpeg tiff": file_of(gradient(), "TIFF", compression="jpeg"),
+    "16-bit tiff": file_of(GREY_16, "TIFF"),
+    "avif": file_of(gradient(), "AVIF", **TAGGED),
+    "pgm": file_of(GREY_16, "PPM"),
+    "ppm of few levels": b"P6 2 2 7\n" + bytes(range(8)) + bytes(4),
+}
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A real file with some bytes overwritten, a piece cut out or doubled, or its end missing."""
+    name = draw(st.sampled_from(sorted(FILES)))
+    data = bytearray(FILES[name])
+    for _ in range(draw(st.integers(1, 6))):
+        # Headers are where decoders decide: half of the damage lies in the first 64 bytes.
+        reach = draw(st.sampled_from([64, len(data)]))
+        at = draw(st.integers(0, max(0, min(reach, len(data)) - 1)))
+        match draw(st.sampled_from(["set", "flip", "cut", "double", "end"])):
+            case "set":
+                data[at : at + 4] = draw(st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"]))
+            case "flip":
+                data[at : at + 1] = bytes([draw(st.integers(0, 255))])
+            case "cut":
+                del data[at : at + draw(st.integers(1, 40))]
+            case "double":
+                data[at:at] = data[at : at + draw(st.integers(1, 40))]
+            case _:
+                del data[at + 16 :]
+    return name, bytes(data)
+
+
+@given(damaged())
+@settings(max_examples=400, deadline=None)
+def test_damaged_files_decode_or_end_as_image_errors(case: tuple[str, bytes]) -> None:
+    _, data = case
+    for use in (probe, decode, to_rgb):
+        message = ""
+        try:
+            use(data, RULES)
+        except ImageError as error:
+            message = str(error)
+        assert message == "" or message.isprintable()
+        assert len(message) < 400
+
+
+@given(st.binary(max_size=100), st.sampled_from([FILES[name][:12] for name in sorted(FILES) if "ppm" not in name]))
+@settings(max_examples=200, deadline=None)
+def test_a_signature_followed_by_anything_ends_as_an_image_error(tail: bytes, head: bytes) -> None:
+    with pytest.raises(ImageError):
+        decode(head + tail, RULES)
+
+
+@pytest.mark.parametrize(
+    ("raised", "becomes"),
+    [
+        *((kind("why"), DecodeFailed) for kind in (OSError, ValueError, SyntaxError, TypeError, NotImplementedError)),
+        *((kind("why"), DecodeFailed) for kind in (EOFError, OverflowError, IndexError, KeyError, AssertionError)),
+        *((kind("why"), DecodeFailed) for kind in (struct.error, zlib.error, RecursionError, ZeroDivisionError)),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "why"), DecodeFailed),
+        (Image.DecompressionBombError("why"), TooManyPixels),
+        (Image.DecompressionBombWarning("why"), TooManyPixels),
+        (MemoryError(), DecodeOutOfMemory),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_every_exception_of_a_decoder_becomes_an_image_error_with_format_and_reason(
+    raised: Exception, becomes: type[ImageError]
+) -> None:
+    with pytest.raises(becomes, match=r"^GIF: .*(why|not enough memory)") as caught, naming_errors("GIF"):
+        raise raised
+    assert caught.value.__cause__ is raised
+    assert caught.value.retryable is (becomes is DecodeOutOfMemory)
+
+
+def test_a_reason_is_one_printable_line_of_bounded_length() -> None:
+    with pytest.raises(DecodeFailed) as caught, naming_errors("GIF"):
+        raise OSError("a\nb\x00" + "c" * 1000)
+    assert str(caught.value).startswith("GIF: a b?ccc")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_undamaged_files_are_good(name: str) -> None:
+    assert decode(FILES[name], RULES).mode == "RGB"
+
+
+def test_pillows_warnings_do_not_leak_and_change_nothing(tmp_path: Path) -> None:
+    """Even where the interpreter was told to raise them."""
+    entry = FILES["tiff"].index((0x010E).to_bytes(2, "little"))
+    warned = bytearray(FILES["tiff"])
+    warned[entry + 4 : entry + 8] = (1 << 20).to_bytes(4, "little")
+    file = tmp_path / "warned.tif"
+    file.write_bytes(warned)
+    script = (
+        "import sys\n"
+        "from embeddings_dagster.images import DecodeRules, decode\n"
+        "print(decode(open(sys.argv[1], 'rb').read(), DecodeRules()).size)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", script, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (run.stdout, run.stderr) == ("(16, 24)\n", "")
+    with pytest.warns(UserWarning, match="larger than file"):
+        Image.open(file)
