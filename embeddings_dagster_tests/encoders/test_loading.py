@@ -1,0 +1,127 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings_dagster.encoders import encode_image, load, unload
+from embeddings_dagster.encoders.runtime import choose_device
+from embeddings_dagster.errors import DeviceUnavailable, ModelError
+from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster_tests.encoders import tiny
+
+MANY_THREADS_FIRST = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from PIL import Image
+from embeddings_dagster.encoders import encode_image, load
+from embeddings_dagster.settings import ModelSettings
+models = [ModelSettings(kind=kind, model="bundled:" + kind) for kind in ("clip", "dino")]
+barrier = Barrier(8)
+def work(number):
+    barrier.wait()
+    encoder = load(models[number % 2])
+    encode_image(encoder, Image.new("RGB", (9, 9), "red"))
+    return id(encoder)
+with ThreadPoolExecutor(8) as pool:
+    print(len(set(pool.map(work, range(8)))))
+"""
+
+
+def clip(folder: Path) -> ModelSettings:
+    return ModelSettings(kind="clip", model=str(folder))
+
+
+def test_a_model_is_loaded_once_and_freed_on_request(tiny_clip: ModelSettings) -> None:
+    encoder = load(tiny_clip)
+    assert load(tiny_clip) is encoder
+    assert load(tiny_clip, "cpu") is encoder
+    assert load(tiny_clip.model_copy(update={"batch_size": 3})) is encoder
+    unload()
+    with pytest.raises(ModelError, match="has been closed"):
+        encoder.encode_text(["dog"])
+    assert load(tiny_clip) is not encoder
+
+
+def test_eight_threads_may_load_first_at_the_same_time() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY_THREADS_FIRST], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+
+
+def test_a_folder_with_new_weights_is_loaded_anew(clip_folder: Path) -> None:
+    image = tiny.picture(0)
+    old = load(clip(clip_folder))
+    before = encode_image(old, image)
+    tiny.save_clip(clip_folder, seed=9)
+    new = load(clip(clip_folder))
+    assert new is not old
+    assert np.array_equal(encode_image(old, image), before)
+    assert not np.allclose(encode_image(new, image), before)
+
+
+def test_weights_in_several_files_give_the_same_vectors(tiny_clip: ModelSettings, tmp_path: Path) -> None:
+    sharded = tiny.save_clip(tmp_path / "sharded", max_shard_size="20KB")
+    image = tiny.picture(0)
+    assert np.allclose(encode_image(load(sharded), image), encode_image(load(tiny_clip), image), atol=1e-6)
+
+
+def test_missing_tensors_are_an_error_and_not_filled_at_random(clip_folder: Path) -> None:
+    config = json.loads((clip_folder / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] = 3
+    (clip_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"lack \d+ tensors, such as 'vision_model\.encoder\.layers\.2\."):
+        load(clip(clip_folder))
+
+
+def test_tensors_of_other_shapes_are_an_error(clip_folder: Path) -> None:
+    config = json.loads((clip_folder / "config.json").read_text())
+    config["vision_config"]["intermediate_size"] = 64
+    (clip_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="cannot be loaded on cpu"):
+        load(clip(clip_folder))
+
+
+def test_a_config_that_does_not_parse_is_an_error_with_the_folder(clip_folder: Path) -> None:
+    (clip_folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"the model '.*/clip' in '.*/clip' cannot be loaded on cpu \("):
+        load(clip(clip_folder))
+
+
+def test_code_that_a_model_brings_along_is_not_run(clip_folder: Path, tmp_path: Path) -> None:
+    config = json.loads((clip_folder / "config.json").read_text())
+    config["model_type"] = "unheard-of"
+    config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    (clip_folder / "config.json").write_text(json.dumps(config))
+    (clip_folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(clip(clip_folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_tokenizer_without_the_end_token_is_refused(clip_folder: Path) -> None:
+    tiny.save_tokenizer(clip_folder, ends=False)
+    with pytest.raises(ModelError, match=r"tokenizer of the model .* does not fit it: an empty text becomes"):
+        load(clip(clip_folder))
+
+
+def test_auto_takes_a_device_that_is_there_and_cpu_always_is() -> None:
+    import torch
+
+    expected = "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device("auto") == expected
+    assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda", "mps"])
+def test_a_device_that_is_not_there_is_an_error_that_names_those_that_are(
+    tiny_clip: ModelSettings, device: str
+) -> None:
+    import torch
+
+    if (device == "cuda" and torch.cuda.is_available()) or (device == "mps" and torch.backends.mps.is_available()):
+        pytest.skip(f"this machine has {device}")
+    with pytest.raises(DeviceUnavailable, match=rf"'{device}' is not there.*this machine has .*cpu.*or to auto"):
+        load(tiny_clip.model_copy(update={"device": device}))
