@@ -1,0 +1,33 @@
+"""Indexes: immutable segments of vectors, generations that name them, and exact search over one generation.
+
+Nothing here knows how an index is kept in step with the embeddings; that is `stages/index.py`.
+"""
+
+from embeddings_dagster.index.generation import Generation
+from embeddings_dagster.index.generations import Generations
+from embeddings_dagster.index.manifest import (
+    Consumed,
+    DeletionsEntry,
+    FileEntry,
+    GenerationManifest,
+    SegmentEntry,
+)
+from embeddings_dagster.index.segment import Hit, read_deletions, read_rows
+from embeddings_dagster.index.segment_writer import Block, discard_segment, write_deletions, write_segment
+
+__all__ = [
+    "Block",
+    "Consumed",
+    "DeletionsEntry",
+    "FileEntry",
+    "Generation",
+    "GenerationManifest",
+    "Generations",
+    "Hit",
+    "SegmentEntry",
+    "discard_segment",
+    "read_deletions",
+    "read_rows",
+    "write_deletions",
+    "write_segment",
+]

@@ -1,0 +1,37 @@
+"""Hands out a committed file of the store as a path on this machine, its sha256 checked once.
+
+faiss and memory maps need real files. On a local root that is the file itself; from an object store it is a copy under
+`cache/`, fetched once, checked like any other file, and fetched again when the copy is damaged or gone.
+"""
+
+import shutil
+from pathlib import Path
+
+from embeddings_dagster.errors import CorruptFile
+from embeddings_dagster.store import Store
+from embeddings_dagster.store.checked import Checked
+from embeddings_dagster.store.files_local import LocalFiles
+
+CHUNK = 2**20
+
+
+def local_file(store: Store, path: str, sha256: str) -> Path:
+    """The local path of `path` (relative to the store's root), whose bytes have this sha256.
+
+    Raises:
+        MissingFile: there is no such file.
+        CorruptFile: it holds something else; the message names it.
+    """
+    there = store.files.local(path)
+    if there is not None:
+        store.checked.check(path, sha256)
+        return there
+    copies = LocalFiles(store.cache / "fetched")
+    checked = Checked(copies, store.cache)
+    try:
+        checked.check(path, sha256)
+    except CorruptFile:  # MissingFile is one, too
+        with store.checked.open(path, sha256) as source, copies.writing(path) as copy:
+            shutil.copyfileobj(source, copy, CHUNK)
+        checked.check(path, sha256)
+    return copies.local(path)

@@ -1,0 +1,154 @@
+"""The manifest of a generation: which segments, less which rows, are one state of an index, and what it was made from.
+
+It is immutable and complete in itself: whoever holds one can open and search exactly that state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from embeddings_dagster.store import Previous
+
+METRIC = "inner_product"
+FLAT = "flat"  # exact: every vector is compared
+
+
+class FileEntry(NamedTuple):
+    """A file of a segment, by its name in the segment's folder."""
+
+    bytes: int
+    sha256: str
+
+
+class DeletionsEntry(NamedTuple):
+    """The rows of a segment that are dead: an int64 `.npy` of ascending labels.
+
+    A file of its own and not a list in the manifest: a generation that deletes nothing from a segment refers to the
+    file of the one before, so that neither manifests nor refreshes grow with what was ever deleted.
+    """
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Consumed(NamedTuple):
+    """The state of a batch of embeddings that a generation took in.
+
+    `failed` hashes the images that have failures (empty: none), `newest` is the moment that orders batches, as text
+    that sorts; both decide which batch an image is shown from, and neither is part of `content`.
+    """
+
+    version: int
+    content: str
+    failed: str = ""
+    newest: str = ""
+
+    def same_as(self, other: "Consumed") -> bool:
+        """Whether both say the same; a fold or a retried failure makes a new version of the same state."""
+        return self[1:] == other[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One immutable segment. `rows` counts all rows, dead ones included; labels are 0 … `rows` - 1."""
+
+    uuid: str
+    kind: str
+    rows: int
+    files: Mapping[str, FileEntry]
+    deletions: DeletionsEntry | None = None
+
+    @property
+    def live(self) -> int:
+        return self.rows - (self.deletions.rows if self.deletions else 0)
+
+    def path(self, name: str) -> str:
+        """A file of the segment, relative to the index's folder."""
+        return f"segments/{self.uuid}/{name}"
+
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of every file that is needed to open it, by path relative to the index's folder."""
+        found = {self.path(name): entry.sha256 for name, entry in self.files.items()}
+        if self.deletions:
+            found[self.deletions.file] = self.deletions.sha256
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationManifest:
+    """One generation. `pinned`: refreshes wait until it is released; `restores`: the generation it rolled back to."""
+
+    version: int
+    previous: Previous | None
+    created_at: datetime
+    run_id: str
+    fingerprint: str
+    dimension: int
+    segments: tuple[SegmentEntry, ...]
+    consumed: Mapping[str, Consumed]
+    pinned: bool = False
+    restores: int | None = None
+    metric: str = METRIC
+    self_sha256: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows that can be found."""
+        return sum(segment.live for segment in self.segments)
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON body, unsealed."""
+        return {
+            "version": self.version,
+            "previous": self.previous and asdict(self.previous),
+            "created_at": self.created_at.isoformat(),
+            "run_id": self.run_id,
+            "fingerprint": self.fingerprint,
+            "dimension": self.dimension,
+            "metric": self.metric,
+            "segments": [_segment_document(segment) for segment in self.segments],
+            "consumed": {batch: state._asdict() for batch, state in self.consumed.items()},
+            "pinned": self.pinned,
+            "restores": self.restores,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "GenerationManifest":
+        """The manifest in a sealed document."""
+        return cls(
+            version=document["version"],
+            previous=document["previous"] and Previous(**document["previous"]),
+            created_at=datetime.fromisoformat(document["created_at"]),
+            run_id=document["run_id"],
+            fingerprint=document["fingerprint"],
+            dimension=document["dimension"],
+            metric=document["metric"],
+            segments=tuple(_segment(entry) for entry in document["segments"]),
+            consumed={batch: Consumed(**state) for batch, state in document["consumed"].items()},
+            pinned=document["pinned"],
+            restores=document["restores"],
+            self_sha256=document["self_sha256"],
+        )
+
+
+def _segment_document(segment: SegmentEntry) -> dict[str, Any]:
+    return {
+        "uuid": segment.uuid,
+        "kind": segment.kind,
+        "rows": segment.rows,
+        "files": {name: entry._asdict() for name, entry in segment.files.items()},
+        "deletions": segment.deletions and segment.deletions._asdict(),
+    }
+
+
+def _segment(entry: Mapping[str, Any]) -> SegmentEntry:
+    return SegmentEntry(
+        uuid=entry["uuid"],
+        kind=entry["kind"],
+        rows=entry["rows"],
+        files={name: FileEntry(**file) for name, file in entry["files"].items()},
+        deletions=entry["deletions"] and DeletionsEntry(**entry["deletions"]),
+    )

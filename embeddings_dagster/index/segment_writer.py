@@ -1,0 +1,125 @@
+"""Writes a segment and the deletions of a generation: new files only, which nothing refers to until the commit.
+
+A segment holds the vectors twice: `index.faiss`, which plain faiss opens, and `vectors.npy`, which anything opens and
+from which an index of another kind can be built again.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embeddings_dagster.errors import StoreError
+from embeddings_dagster.index.library import library
+from embeddings_dagster.index.manifest import FLAT, DeletionsEntry, FileEntry, SegmentEntry
+from embeddings_dagster.store import Files
+from embeddings_dagster.store.parts import write_part
+from embeddings_dagster.store.steps import reached
+
+INDEX, VECTORS, ROWS = "index.faiss", "vectors.npy", "rows.parquet"
+ROW_GROUP_BYTES = 16 * 2**20
+
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("label", pa.int64(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("region", pa.int16(), nullable=False),
+        pa.field("input_hash", pa.string(), nullable=False),
+        pa.field("batch", pa.string(), nullable=False),
+    ]
+)
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Block(NamedTuple):
+    """Some rows of a segment to be: `rows` has image_id, region and input_hash, `vectors` is float32 (rows, D)."""
+
+    rows: pa.RecordBatch
+    batch: str
+    vectors: Vectors
+
+
+class _Sink:
+    """Hashes and counts what passes, so that the promise is of the bytes that were meant."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        self._bytes += len(data)
+        return self._handle.write(data)
+
+    @property
+    def entry(self) -> FileEntry:
+        return FileEntry(self._bytes, self._digest.hexdigest())
+
+
+def write_segment(
+    files: Files, folder: str, name: str, dimension: int, rows: int, blocks: Iterable[Block]
+) -> SegmentEntry:
+    """Write `rows` rows, labelled in the order they come, as the segment `name` (a new UUID) under `folder`.
+
+    Holds the vectors once in memory. Where it fails, files may be left: `discard_segment` removes them.
+
+    Raises:
+        StoreError: `blocks` hold another number of rows, or vectors of another dimension.
+    """
+    place = f"{folder}/segments/{name}"
+    index = library().IndexFlatIP(dimension)
+    tables: list[pa.RecordBatch] = []
+    with files.writing(f"{place}/{VECTORS}") as handle:
+        vectors = _Sink(handle)
+        _write_header(vectors, "<f4", (rows, dimension))
+        for block in blocks:
+            if block.vectors.shape != (len(block.rows), dimension):
+                raise StoreError(f"vectors of shape {block.vectors.shape}, not {(len(block.rows), dimension)}")
+            tables.append(_labelled(block, index.ntotal))
+            array = np.ascontiguousarray(block.vectors, dtype="<f4")
+            vectors.write(array.tobytes())
+            index.add(array)
+        if index.ntotal != rows:
+            raise StoreError(f"{index.ntotal} vectors where {rows} were announced; the segment was not written")
+    with files.writing(f"{place}/{INDEX}") as handle:
+        graph = _Sink(handle)
+        library().write_index(index, library().PyCallbackIOWriter(graph.write))
+    written = write_part(files, f"{place}/{ROWS}", ROWS_SCHEMA, tables, ROW_GROUP_BYTES)
+    reached("segment:written")
+    parts = {INDEX: graph.entry, VECTORS: vectors.entry, ROWS: FileEntry(written.bytes, written.sha256)}
+    return SegmentEntry(name, FLAT, rows, parts)
+
+
+def discard_segment(files: Files, folder: str, name: str) -> None:
+    """Remove what there is of a segment that no generation names."""
+    for file in (INDEX, VECTORS, ROWS):
+        files.delete(f"{folder}/segments/{name}/{file}")
+
+
+def _write_header(sink: Any, kind: str, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(sink, {"descr": kind, "fortran_order": False, "shape": shape})
+
+
+def _labelled(block: Block, first: int) -> pa.RecordBatch:
+    rows = block.rows
+    labels = pa.array(np.arange(first, first + len(rows)), pa.int64())
+    batches = pa.array([block.batch], pa.string()).take(pa.array(np.zeros(len(rows), np.int64)))
+    columns = [labels, rows.column("image_id"), rows.column("region"), rows.column("input_hash"), batches]
+    return pa.RecordBatch.from_arrays(columns, schema=ROWS_SCHEMA)
+
+
+def write_deletions(files: Files, folder: str, labels: npt.NDArray[np.int64]) -> DeletionsEntry:
+    """Write the dead rows of a segment, ascending, as a new file under `folder`."""
+    file = f"deletions/{uuid.uuid4().hex}.npy"
+    with files.writing(f"{folder}/{file}") as handle:
+        sink = _Sink(handle)
+        _write_header(sink, "<i8", labels.shape)
+        sink.write(labels.astype("<i8").tobytes())
+    reached("deletions:written")
+    return DeletionsEntry(file, len(labels), *sink.entry)

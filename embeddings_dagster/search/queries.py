@@ -1,0 +1,115 @@
+"""What may be asked, and how a question is checked before any model is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from embeddings_dagster.errors import BadQuery, ReadFailed, TooManyBytes
+
+MAX_HITS = 10_000
+SHOWN = 80  # characters of a text in messages
+
+
+@dataclass(frozen=True)
+class TextQuery:
+    """Images that fit these words."""
+
+    text: str
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}…"
+        return f"text {shown!r}"
+
+
+@dataclass(frozen=True)
+class ImageQuery:
+    """Images that look like this picture: a file, or its bytes."""
+
+    image: Path | bytes
+
+    def __str__(self) -> str:
+        return f"picture of {len(self.image):,} bytes" if isinstance(self.image, bytes) else f"picture {self.image}"
+
+    def read(self, cap: int) -> bytes:
+        """The picture's bytes.
+
+        Raises:
+            ReadFailed: the file cannot be read.
+            TooManyBytes: it has more than `cap` bytes.
+        """
+        if isinstance(self.image, bytes):
+            return self.image
+        try:
+            with self.image.open("rb") as file:
+                data = file.read(cap + 1)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ReadFailed(f"{self.image} cannot be read ({reason}); correct the path or its permissions") from error
+        if len(data) > cap:
+            raise TooManyBytes(f"{self.image} has more than rgb.max_bytes = {cap:,} bytes; raise it to search with it")
+        return data
+
+
+@dataclass(frozen=True)
+class IdQuery:
+    """Images that look like one in the index; that one is left out."""
+
+    image_id: str
+
+    def __str__(self) -> str:
+        return f"image {self.image_id}"
+
+
+@dataclass(frozen=True)
+class VectorQuery:
+    """Rows near a vector of the model's own space."""
+
+    vector: npt.NDArray[np.float32]
+
+    def __str__(self) -> str:
+        return f"vector of {self.vector.size} components"
+
+
+Query = TextQuery | ImageQuery | IdQuery | VectorQuery
+
+
+def make_query(
+    text: str | None, image: str | Path | bytes | None, image_id: str | None, vector: npt.ArrayLike | None
+) -> Query:
+    """The one thing that was asked.
+
+    Raises:
+        BadQuery: nothing, or several things, or nothing that can be searched for.
+    """
+    given = sum(each is not None for each in (text, image, image_id, vector))
+    if given != 1:
+        raise BadQuery(f"{given} things to search for were given; give one: a text, a picture, an image id or a vector")
+    if text is not None:
+        if not text.strip():
+            raise BadQuery("the text is empty; say what to look for")
+        return TextQuery(text.strip())
+    if image is not None:
+        return ImageQuery(image if isinstance(image, bytes) else Path(image).expanduser())
+    if image_id is not None:
+        return IdQuery(image_id)
+    return VectorQuery(_vector(vector))
+
+
+def _vector(values: npt.ArrayLike | None) -> npt.NDArray[np.float32]:
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadQuery(f"the vector is not a list of numbers ({error})") from error
+
+
+def check_hits(k: int) -> int:
+    """`k`, if that many hits may be asked for.
+
+    Raises:
+        BadQuery: it is not a whole number from 1 to `MAX_HITS`.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_HITS:
+        raise BadQuery(f"k = {k!r} hits cannot be asked for; choose a whole number from 1 to {MAX_HITS:,}")
+    return k
