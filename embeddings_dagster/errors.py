@@ -85,6 +85,10 @@ class IndexUnavailable(EmbeddingsError):
     """There is no index generation to search yet."""
 
 
+class BadQuery(EmbeddingsError):
+    """What was asked cannot be searched for as it stands."""
+
+
 class Stopped(EmbeddingsError):
     """A stop signal was obeyed: what was whole is committed, the rest is for the next run."""
 
@@ -145,3 +149,9 @@ class OutOfMemory(ItemError):
 
 class NotFinite(ItemError):
     """The model returned NaN or infinity, or a vector of norm zero, for this image."""
+
+
+class PrepareFailed(ItemError):
+    """A picture was decoded, but a library failed on it before the model saw it."""
+
+    retryable = True

@@ -35,9 +35,7 @@ def is_source_name(name: str) -> bool:
 def is_batch_key(key: str) -> bool:
     """Whether `key` may be a partition key. Dagster reads `...` as a range, so it is never part of one."""
     source, separator, batch = key.partition("__")
-    return bool(
-        separator and batch and is_source_name(source) and BATCH_KEY.fullmatch(batch) and "..." not in key
-    )
+    return bool(separator and batch and is_source_name(source) and BATCH_KEY.fullmatch(batch) and "..." not in key)
 
 
 def batch_key(source: str, batch: str) -> str:

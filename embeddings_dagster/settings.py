@@ -51,7 +51,7 @@ class FolderSource(Section):
     path: Path
     prefix: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$", description="put before each local id")
     hidden: bool = Field(False, description="take hidden files and folders too")
-    follow_symlinks: bool = False
+    follow_symlinks: bool = Field(False, description="take links to files inside the folder; never linked folders")
 
 
 Source = FolderSource
@@ -70,7 +70,7 @@ class ModelSettings(Section):
 
 
 class RgbSettings(Section):
-    """How pixels are made; a change of `background` makes every picture with transparency anew."""
+    """How pixels are made; a change of `background` makes every picture anew."""
 
     background: str = Field("#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
     max_pixels: int = Field(100_000_000, ge=1)
@@ -208,6 +208,9 @@ def settings_from(document: Document, *, root: Path) -> Settings:
         raise SettingsError("\n".join(problems))
     settings._root = root
     settings._document = document
+    for name, model in settings.models.items():
+        if model.model.startswith((".", "~")):  # a folder, relative to the file and not to where a command is typed
+            settings.models[name] = model.model_copy(update={"model": str(settings.resolve(model.model))})
     return settings
 
 

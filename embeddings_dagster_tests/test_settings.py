@@ -47,6 +47,11 @@ def test_paths_are_resolved_against_the_files_folder(tmp_path: Path) -> None:
     assert settings.source_path("photos") == tmp_path / "pictures"
 
 
+def test_a_models_folder_is_resolved_against_the_files_folder(tmp_path: Path) -> None:
+    text = GOOD.replace("bundled:clip", "./models/mine")
+    assert load_settings(write(tmp_path, text)).models["clip"].model == str(tmp_path / "models" / "mine")
+
+
 def test_a_remote_store_keeps_its_cache_on_this_machine(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, GOOD.replace("data: store", "data: s3://bucket/store")))
     assert settings.data_root == "s3://bucket/store"

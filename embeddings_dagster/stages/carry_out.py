@@ -64,7 +64,7 @@ def carry_out(context: StageContext, job: Job) -> Account:
 
 
 def _once(context: StageContext, job: Job, started: float) -> Account:
-    writer = job.chain.writer(job.table, run_id=context.run_id, label=job.label)
+    writer = job.chain.writer(job.table, run_id=context.run_id, label=job.label, heal=context.force)
     past = writer.failed()
     todo = plan(job.wanted, writer.present(), past, retry_failed=context.retry_failed, force=context.force)
     writer.drop(todo.gone)

@@ -1,0 +1,262 @@
+"""`<model>_index`: kept in step with the embeddings, at the cost of what changed.
+
+A refresh resolves all batches once, reads the keys of those that changed, picks the winner of each image they touch,
+writes at most one segment of new rows, and commits one generation. When nothing changed it writes nothing.
+"""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embeddings_dagster.encoders import ModelIdentity, identify
+from embeddings_dagster.errors import CommitConflict, StoreError
+from embeddings_dagster.index import (
+    Block,
+    GenerationManifest,
+    Generations,
+    SegmentEntry,
+    discard_segment,
+    read_deletions,
+    write_deletions,
+    write_segment,
+)
+from embeddings_dagster.stages.account import now
+from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
+from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
+from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
+from embeddings_dagster.stages.models import register
+from embeddings_dagster.stages.opened import model_settings
+from embeddings_dagster.store.parts import keys_of
+
+RACES = 5  # lost commit races before giving up, as for batches
+VECTOR_COLUMNS = ("image_id", "region", "input_hash", "embedding")
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What a refresh did. `generation` is the newest now (None: there is nothing to index yet)."""
+
+    model: str
+    fingerprint: str
+    generation: int | None
+    changed: bool
+    pinned: bool
+    rows: int
+    segments: int
+    inserted: int = 0
+    updated: int = 0
+    removed: int = 0
+    batches_read: int = 0
+    bytes_written: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def refresh_index(context: StageContext, name: str, identity: ModelIdentity | None = None) -> IndexReport:
+    """Bring the index of a model's settings to the state of its embeddings; a pinned index is left as it is.
+
+    `identity` is that of the settings' model, where the caller has it already.
+
+    Raises:
+        UnknownItem: no such model in the settings.
+        Stopped: a stop was asked for; the index is as it was.
+        CommitConflict: other writers won every race.
+        CorruptFile: a part of the embeddings, or a segment that had to be read, is damaged.
+    """
+    settings = model_settings(context.settings, name)
+    identity = identity or identify(settings)
+    generations = Generations(context.store, name, identity.fp12)
+    path = context.store.cache / "indexes" / f"{name}-{identity.fp12}.sqlite"
+    with context.store.lock(generations.folder):
+        for race in range(RACES):
+            try:
+                report = _Refresh(context, generations, identity).run(path)
+                if report.generation is not None:
+                    register(context.store, name, identity, settings, run_id=context.run_id)
+                return report
+            except CommitConflict as conflict:
+                if race == RACES - 1:
+                    raise
+                context.log(f"{conflict}; planning again")
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) or race == RACES - 1:
+                    raise
+                context.log(f"{path} is damaged ({error}); it is derived, and made again")
+                path.unlink(missing_ok=True)
+    raise AssertionError("unreachable")
+
+
+class _Refresh:
+    """One attempt: plan, write, commit."""
+
+    def __init__(self, context: StageContext, generations: Generations, identity: ModelIdentity) -> None:
+        self._context, self._generations, self._identity = context, generations, identity
+        self._store = context.store
+        self._started = time.monotonic()
+        self._bytes = 0
+        self._undo: list[Callable[[], None]] = []
+
+    def run(self, path: Path) -> IndexReport:
+        base = self._generations.latest()
+        if base is not None and base.pinned:
+            self._context.log(
+                f"the index of {self._generations.model} is pinned at generation {base.version}; refreshes wait for "
+                "`embeddings index rollback --release`"
+            )
+            return self._report(base)
+        consumed = base.consumed if base else {}
+        inputs = resolve_inputs(self._store, dataset(self._generations.model, self._identity), consumed)
+        changes = compare_batches(inputs.states, consumed)
+        if not changes:
+            return self._report(base)
+        with index_state(path) as state:
+            read = self._take_in(state, base, inputs, changes)
+            settled = state.settle(inputs.newest())
+            manifest = self._commit(base, inputs, self._write(state, base, inputs, settled))
+            state.mark(manifest.self_sha256)
+        return self._report(manifest, settled, batches_read=read)
+
+    def _take_in(
+        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, changes: BatchChanges
+    ) -> int:
+        """Bring the state's offers up to date; returns how many batches were read."""
+        read = changes.read
+        if base is None or not state.matches(base.self_sha256):
+            state.clear()
+            read = frozenset(inputs.manifests)
+            if base is not None:
+                take_generation(self._generations, base, state)
+        for batch in changes.gone:
+            state.offer(batch, ())
+        for batch in sorted(read):
+            self._context.check_stop()
+            take_offers(self._store, inputs, batch, state)
+        for batch in changes.reordered:
+            state.touch_batch(batch)
+        return len(read)
+
+    def _write(
+        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, settled: Settled
+    ) -> tuple[SegmentEntry, ...]:
+        """Write what is new; returns the segments of the next generation."""
+        try:
+            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in (base.segments if base else ()))
+            return (*(segment for segment in kept if segment), *self._new_segment(state, inputs))
+        except BaseException:
+            self._take_back()
+            raise
+
+    def _less(self, segment: SegmentEntry, dead: Sequence[int] | None) -> SegmentEntry | None:
+        """A segment as the next generation sees it, or None if no row of it is left."""
+        if not dead:
+            return segment
+        folder = self._generations.folder
+        labels = np.union1d(read_deletions(self._store, folder, segment), np.array(dead, np.int64))
+        if len(labels) == segment.rows:
+            return None
+        deletions = write_deletions(self._store.files, folder, labels)
+        self._undo.append(partial(self._store.files.delete, self._generations.path(deletions.file)))
+        self._bytes += deletions.bytes
+        return replace(segment, deletions=deletions)
+
+    def _new_segment(self, state: IndexState, inputs: Inputs) -> list[SegmentEntry]:
+        rows = sum(state.unplaced().values())
+        if not rows:
+            return []
+        files, folder, name = self._store.files, self._generations.folder, uuid.uuid4().hex
+        self._undo.append(partial(discard_segment, files, folder, name))
+        blocks = self._blocks(state, inputs, name, rows)
+        segment = write_segment(files, folder, name, self._identity.dimension, rows, blocks)
+        self._bytes += sum(file.bytes for file in segment.files.values())
+        return [segment]
+
+    def _blocks(self, state: IndexState, inputs: Inputs, name: str, total: int) -> Iterator[Block]:
+        """The rows that have no place yet, with their vectors, batch by batch; each is placed as it passes."""
+        label = 0
+        for batch, count in state.unplaced().items():
+            wanted = state.unplaced_of(batch)
+            chain, end = self._store.chain(inputs.dataset, batch), label + count
+            for rows in chain.scan(inputs.manifests[batch], VECTOR_COLUMNS, keys=wanted):
+                self._context.check_stop()
+                keys = keys_of(rows)
+                if [wanted[key] for key in keys] != rows.column("input_hash").to_pylist():
+                    raise StateDamaged(f"what is remembered of batch {batch} is not what it holds")
+                yield Block(rows, batch, vectors_of(rows, self._identity.dimension))
+                state.place(name, keys, label)
+                label += len(keys)
+                if self._context.progress is not None:
+                    self._context.progress(f"{self._generations.model}_index", label, total)
+            if label != end:
+                raise StateDamaged(f"batch {batch} does not hold all that is remembered of it")
+
+    def _commit(
+        self, base: GenerationManifest | None, inputs: Inputs, segments: tuple[SegmentEntry, ...]
+    ) -> GenerationManifest:
+        following = GenerationManifest(
+            version=0,
+            previous=None,
+            created_at=now(),
+            run_id=self._context.run_id,
+            fingerprint=self._identity.fingerprint,
+            dimension=self._identity.dimension,
+            segments=segments,
+            consumed=inputs.states,
+        )
+        try:
+            return self._generations.commit(base, following)
+        except CommitConflict:  # after any other error the commit may stand all the same, and needs its files
+            self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        """Remove what was written; what cannot be removed now is nobody's, and gc's to take."""
+        for undo in self._undo:
+            with suppress(OSError):
+                undo()
+
+    def _report(
+        self, manifest: GenerationManifest | None, settled: Settled | None = None, batches_read: int = 0
+    ) -> IndexReport:
+        done = settled or Settled()
+        return IndexReport(
+            model=self._generations.model,
+            fingerprint=self._identity.fingerprint,
+            generation=manifest.version if manifest else None,
+            changed=settled is not None,
+            pinned=manifest is not None and manifest.pinned,
+            rows=manifest.rows if manifest else 0,
+            segments=len(manifest.segments) if manifest else 0,
+            inserted=done.inserted,
+            updated=done.updated,
+            removed=done.removed,
+            batches_read=batches_read,
+            bytes_written=self._bytes,
+            seconds=round(time.monotonic() - self._started, 3),
+        )
+
+
+def vectors_of(rows: pa.RecordBatch, dimension: int) -> npt.NDArray[np.float32]:
+    """The embeddings of rows as one array (rows, dimension).
+
+    Raises:
+        StoreError: they have another dimension.
+    """
+    column = rows.column("embedding")
+    if column.type.list_size != dimension:
+        raise StoreError(f"embeddings of dimension {column.type.list_size} where the model has {dimension}")
+    vectors: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(-1, dimension)
+    return vectors

@@ -1,0 +1,102 @@
+"""What an index is to be made from now: the newest complete embeddings of every batch, and the order of batches."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from embeddings_dagster.index import Consumed, GenerationManifest, Generations, read_rows
+from embeddings_dagster.stages.index_state import IndexState, OfferRow
+from embeddings_dagster.store import Chain, Manifest, Store
+
+KEY_COLUMNS = ("image_id", "region", "input_hash")
+PLACED_COLUMNS = ("image_id", "region", "input_hash", "batch")
+BLOCK = 65_536  # rows turned into Python objects at a time
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh."""
+
+    dataset: str
+    manifests: Mapping[str, Manifest]
+    states: Mapping[str, Consumed]
+
+    def newest(self) -> dict[str, str]:
+        """What orders the batches."""
+        return {batch: state.newest for batch, state in self.states.items()}
+
+
+def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed]) -> Inputs:
+    """Resolve every batch of a dataset of embeddings. Reads manifests only, and failures where a version is new."""
+    order = _order(store)
+    manifests, states = {}, {}
+    for batch in store.batches(dataset):
+        chain = store.chain(dataset, batch)
+        manifest = chain.latest()
+        if manifest is not None:
+            before = consumed.get(batch)
+            known = before is not None and (before.version, before.content) == (manifest.version, manifest.content)
+            failed = before.failed if before and known else _hash(failed_images(chain, manifest))
+            manifests[batch] = manifest
+            states[batch] = Consumed(manifest.version, manifest.content, failed, order.get(batch, ""))
+    return Inputs(dataset, manifests, states)
+
+
+def _order(store: Store) -> dict[str, str]:
+    """When each batch was scraped, else first seen; batches that no ledger knows are older than all others."""
+    order = {}
+    for source in store.sources():
+        manifest = store.ledger(source).latest()
+        for batch, entry in (manifest.batches if manifest else {}).items():
+            order[batch] = _text(entry.scraped_at or entry.first_seen)
+    return order
+
+
+def _text(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds") if moment else ""
+
+
+def failed_images(chain: Chain, manifest: Manifest) -> set[str]:
+    """The images of which a region has failed."""
+    return {failure.image_id for failure in chain.failures(manifest)}
+
+
+def _hash(images: set[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest() if images else ""
+
+
+def take_offers(store: Store, inputs: Inputs, batch: str, state: IndexState) -> None:
+    """Read the keys of one batch into the state."""
+    chain, manifest = store.chain(inputs.dataset, batch), inputs.manifests[batch]
+    failed = failed_images(chain, manifest)
+
+    def rows() -> Iterator[OfferRow]:
+        for part in chain.scan(manifest, KEY_COLUMNS):
+            columns = [part.column(name).to_pylist() for name in KEY_COLUMNS]
+            for image_id, region, input_hash in zip(*columns, strict=True):
+                yield image_id, region, input_hash, image_id not in failed
+
+    state.offer(batch, rows())
+
+
+def take_generation(generations: Generations, manifest: GenerationManifest, state: IndexState) -> None:
+    """Read the live rows of a generation into the state, as placed; all of them are planned again."""
+    for entry in manifest.segments:
+        table, live = read_rows(generations.store, generations.folder, entry, (*PLACED_COLUMNS, "label"))
+        for block in table.filter(pa.array(live)).to_batches(BLOCK):
+            columns = [block.column(name).to_pylist() for name in (*PLACED_COLUMNS, "label")]
+            state.load_placed((*row[:4], entry.uuid, row[4]) for row in zip(*columns, strict=True))
+    state.touch_placed()
+
+
+def stale_batches(inputs: Inputs, consumed: Mapping[str, Consumed]) -> list[str]:
+    """Batches whose present state is not the one consumed, gone ones included, sorted."""
+    names = inputs.states.keys() | consumed.keys()
+    return sorted(name for name in names if not _same(inputs.states.get(name), consumed.get(name)))
+
+
+def _same(one: Consumed | None, other: Consumed | None) -> bool:
+    return one is not None and other is not None and one.same_as(other)
