@@ -70,7 +70,7 @@ def _export(model: nn.Module, out: Path, processor: str, mean: tuple[float, ...]
     """Stores float16; the configuration says float32, so that by default the model computes in float32."""
     assert isinstance(model, PreTrainedModel)
     out.mkdir(parents=True, exist_ok=True)
-    half: PreTrainedModel = copy.deepcopy(model).half()
+    half: PreTrainedModel = copy.deepcopy(model).half()  # type: ignore[no-untyped-call]
     half.save_pretrained(out)
     (out / "model.safetensors").chmod(0o644)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))

@@ -27,13 +27,14 @@ Measured on the shipped float16 weights, loaded as float32.
 
     {command}
 
-Seed {seed}, {steps} steps of {batch} pictures, AdamW at {rate} with cosine decay, averaged weights (EMA {ema}), on two
-CPU cores. `python tools/train_models.py --evaluate` prints the figures again.
+Seed {seed}, {steps} steps of {batch} renderings, AdamW at {rate} with cosine decay, averaged weights (EMA {ema}), on
+two CPU cores. `python tools/train_models.py --evaluate` prints the figures again.
 
-The shipped weights come from one run that was stopped and continued from its checkpoints. The later stages of the
+The shipped weights come from a run that was stopped and continued from its checkpoints. The later stages of the
 schedule (`train_models.py` names their steps) were added while it ran, after a look at figures on renderings of seed
-{watched}; the table is on seed {seed_of_figures}, first used when training was over. The command does the same steps
-in one go; it has not been repeated from scratch, so how far its figures would differ is not known.
+{watched}. {history}
+The command does the same steps in one go. It has not been repeated from scratch, so how far its figures would differ
+is not known.
 
 ## Licences
 
@@ -55,18 +56,24 @@ patches of 16, 4 layers of 192. The class token is the embedding: 192 dimensions
 telling a picture's renderings from those of others (the architecture is DINOv2's, the training recipe is not)."""
 DINO_NOTES = """\
 Rendering to rendering: one rendering of a picture finds another among all. To plain: it finds the picture as it is,
-over white. Neighbours: how often the five nearest others share a keyword with it, and how often a random pair does.
-"""
+over white. Neighbours: how often the five nearest others share a keyword with it, and how often a random pair does."""
+CLIP_HISTORY = "The table is on seed {seed_of_figures}, first used when the training was over."
+DINO_HISTORY = """\
+The table is on seed {seed_of_figures}, looked at once before the end (step 1,500); nothing was changed
+after that. The training ended where the time for it did, while its figures were still rising."""
 
 
 def write_card(
     folder: Path, name: str, figures: Mapping[str, float], counts: Mapping[str, int], made: Mapping[str, object]
 ) -> None:
     """Writes `folder`/README.md; `counts` has pictures and keywords, `made` command, seed, steps, batch, rate, ema."""
-    title, what, notes = {
-        "clip": ("Bundled CLIP", CLIP_WHAT, CLIP_NOTES.format(keywords=counts["keywords"])),
-        "dino": ("Bundled DINOv2", DINO_WHAT, DINO_NOTES),
+    title, what, notes, history = {
+        "clip": ("Bundled CLIP", CLIP_WHAT, CLIP_NOTES.format(keywords=counts["keywords"]), CLIP_HISTORY),
+        "dino": ("Bundled DINOv2", DINO_WHAT, DINO_NOTES, DINO_HISTORY),
     }[name]
     rows = "\n".join(f"| {figure.replace('_', ' ')} | {value:.3f} |" for figure, value in figures.items())
-    card = HEAD.format(title=title, what=what, notes=notes, figures=rows, count=counts["pictures"], **made)
+    history = history.format(**made)
+    card = HEAD.format(
+        title=title, what=what, notes=notes, history=history, figures=rows, count=counts["pictures"], **made
+    )
     (folder / "README.md").write_text(card, encoding="utf-8")

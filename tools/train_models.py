@@ -2,7 +2,7 @@
 
 One command makes both, from the two Debian packages fonts-noto-color-emoji and unicode-cldr-core:
 
-    python tools/train_models.py --work /tmp/emoji-models
+    python tools/train_models.py
     python tools/train_models.py --evaluate          # the figures of what is shipped
 
 Training runs on two CPU cores (bfloat16 where the CPU has it, float32 weights), writes a checkpoint every 100 steps to
@@ -236,7 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where clip/ and dino/ are written")
-    parser.add_argument("--work", type=Path, default=Path("emoji-models"), help="checkpoints to continue from")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "data" / "emoji-models", help="checkpoints to continue from"
+    )
     parser.add_argument("--only", choices=("clip", "dino"), help="train one of the two")
     parser.add_argument("--clip-steps", type=int, default=2150)
     parser.add_argument("--dino-steps", type=int, default=2000)
