@@ -64,7 +64,8 @@ def test_batch_keys(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["photos", "photos__", "__1", "Photos__1", "photos__a...b", "photos__a/b", "photos__a b", "photos__é", "../x__1"]
+    "key",
+    ["photos", "photos__", "__1", "Photos__1", "photos__a...b", "photos__a/b", "photos__a b", "photos__é", "../x__1"],
 )
 def test_what_is_not_a_batch_key(key: str) -> None:
     assert not ids.is_batch_key(key)

@@ -1,0 +1,7 @@
+"""What all tests share: as many threads as there are cores, and not that many in each of the workers."""
+
+import os
+
+# Workers and the commands they start share the cores. Two OpenMP teams that wait for each other by spinning take
+# fifteen times as long as one thread each. Set before torch or faiss is loaded, and inherited by subprocesses.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

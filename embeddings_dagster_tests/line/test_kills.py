@@ -1,0 +1,101 @@
+"""kill -9 at random moments, then one run to the end: as if nothing had happened."""
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings_dagster_tests.cli.command import COMMAND, environment
+from embeddings_dagster_tests.line.project import Project, latest
+
+SEED = 20261121
+PART = 512  # images in a part at most: what a kill may cost
+
+
+@pytest.mark.parametrize(
+    ("pictures", "kills"),
+    [(600, 5), pytest.param(1025, 20, marks=pytest.mark.torture)],
+    ids=["small", "full"],
+)
+def test_a_run_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path, pictures: int, kills: int) -> None:
+    undisturbed = Project.make(tmp_path / "undisturbed", pictures)
+    started = time.monotonic()
+    undisturbed.run()
+    seconds = time.monotonic() - started
+
+    disturbed = Project.make(tmp_path / "disturbed", pictures)
+    moments = random.Random(SEED)
+    print(f"seed {SEED}: {kills} kills within {seconds:.0f} s")
+    killed = 0
+    for _ in range(kills):
+        killed += kill_within(disturbed, moments.uniform(0.1, 0.9) * seconds)
+    assert killed, "every run had ended before its kill: nothing was proven"
+
+    started = time.monotonic()
+    disturbed.run()
+    assert time.monotonic() - started < 10 * seconds + 60, "the run waited for a slot that a killed one had left behind"
+
+    assert_equal(undisturbed, disturbed)
+    for dataset in ("raw_images", "rgb_images", "embeddings"):
+        assert_nothing_committed_was_made_twice(disturbed, dataset)
+    assert disturbed.store.verify() == []
+
+
+def kill_within(project: Project, seconds: float) -> int:
+    """Start a run, kill its whole process group after so many seconds; 1 if it was still going."""
+    with (project.root / "killed.log").open("ab") as log:
+        process = subprocess.Popen(
+            [COMMAND, "run"], cwd=project.root, env=environment(), stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait(30)
+            return 1
+    return 0
+
+
+def assert_equal(one: Project, other: Project) -> None:
+    for dataset in ("raw_images", "rgb_images"):
+        assert rows_of(one, dataset) == rows_of(other, dataset)
+    expected, found = one.vectors(), other.vectors()
+    assert found.keys() == expected.keys()
+    assert max(float(np.abs(found[each] - expected[each]).max()) for each in expected) < 1e-5
+    ids = [set(index_ids(project)) for project in (one, other)]
+    assert ids[0] == ids[1] == found.keys()
+
+
+def rows_of(project: Project, dataset: str) -> list[tuple[str, str]]:
+    chain = project.chain(dataset)
+    table = chain.rows(latest(chain), ["image_id", "sha256" if dataset == "raw_images" else "input_hash"])
+    return sorted(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def index_ids(project: Project) -> list[str]:
+    from embeddings_dagster.index import Generation, Generations
+
+    fp12 = project.chain("embeddings").dataset.rsplit("/", 1)[1]
+    generations = Generations(project.store, "clip", fp12)
+    manifest = generations.latest()
+    assert manifest is not None
+    generation = Generation.open(generations, manifest)
+    hits = generation.search(next(iter(project.vectors().values())), k=10_000)
+    return [hit.image_id for hit in hits]
+
+
+def assert_nothing_committed_was_made_twice(project: Project, dataset: str) -> None:
+    """Each version builds on the last: a row that was once committed is in one part only."""
+    chain = project.chain(dataset)
+    parts = {part.file: part for number in chain.versions.numbers() for part in chain.get(number).parts}
+    made: Counter[str] = Counter()
+    for part in parts.values():
+        with chain.part(part.file, part.sha256) as opened:
+            made.update(opened.read(("image_id",)).column("image_id").to_pylist())
+    assert set(made.values()) == {1}, f"{dataset} was made twice for {[each for each, n in made.items() if n > 1][:5]}"
+    assert all(part.rows <= PART for part in parts.values())
