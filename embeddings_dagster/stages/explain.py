@@ -22,7 +22,8 @@ from embeddings_dagster.stages.opened import decode_rules
 from embeddings_dagster.store import Chain, Failure, Store
 
 CURRENT, STALE, FAILED, MISSING, REMOVED = "current", "stale", "failed", "missing", "removed"
-CLOSE_MATCHES = 5
+NOTHING = "there is nothing upstream to make it from"
+CLOSE_MATCHES = 3
 CLOSE_POOL = 20_000  # ids compared letter by letter, at most: some seconds of work
 
 Row = Mapping[str, object]
@@ -141,7 +142,7 @@ def _step(
     """The image's live rows in a chain's newest complete version, and what is to be said of them."""
     manifest = chain.latest()
     if manifest is None:
-        why = "this batch has not come this far; run it" if wanted else "nothing upstream to make it from"
+        why = "this batch has not come this far; run it" if wanted else NOTHING
         return [], Step(stage, chain.batch, MISSING, why)
     rows = [row for part in chain.scan(manifest, columns, _OfImage(image_id)) for row in part.to_pylist()]
     failure = next((each for each in chain.failures(manifest) if each.image_id == image_id), None)
@@ -160,7 +161,7 @@ def _judge(rows: list[Row], failure: Failure | None, wanted: Mapping[Key, str]) 
         times = "once" if failure.attempts == 1 else f"{failure.attempts} times"
         return FAILED, f"{failure.error_class}: {failure.message} (tried {times}; {again})"
     if not rows:
-        return MISSING, "not made yet; run it" if wanted else "nothing upstream to make it from"
+        return MISSING, "not made yet; run it" if wanted else NOTHING
     present = {Key(str(row["image_id"]), int(str(row.get("region", 0)))): row["input_hash"] for row in rows}
     if present == wanted:
         return CURRENT, ""
@@ -184,7 +185,7 @@ def _index_step(store: Store, model: str, identity: ModelIdentity, image_id: str
             state = CURRENT if encoded else STALE
             return Step(stage, batch, state, why, manifest.version, manifest.run_id, manifest.created_at, details)
     why = "pinned by a rollback: `embeddings index rollback --release`" if manifest.pinned else "refresh it: run it"
-    why = why if encoded else "nothing upstream to make it from"
+    why = why if encoded else NOTHING
     return Step(stage, "", MISSING, why, manifest.version, manifest.run_id, manifest.created_at)
 
 

@@ -41,8 +41,10 @@ def run_raw(context: StageContext, batch: str) -> Account:
     rules = decode_rules(context.settings)
 
     def make(plan: Plan) -> Iterator[Made]:
-        assert source is not None, "a batch with work to do has rows"
         todo = [image_id for image_id in rows if image_id in plan.images]
+        if not todo:
+            return iter(())
+        assert source is not None, "a batch with work to do has rows"
         run_id = context.run_id
         return ordered_map(lambda each: _make(source, rules, batch, each, rows[each], run_id), todo, threads=THREADS)
 

@@ -7,6 +7,7 @@ said. An image that any stage failed on counts as failed, whatever else was made
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from embeddings_dagster import ids
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.status import MISSING, BatchStatus
@@ -59,13 +60,22 @@ def tally(
             total, failed, skipped = total + status.images, failed + len(bad), skipped + status.images - len(bad)
             continue
         made, bad, whole = _images(store, identities, status, run_ids)
-        done = (made & whole) - bad
-        total += status.images
-        processed += len(done)
-        failed += len(bad)
-        skipped += len(whole - bad - done)
-        undone += status.images - len(whole | bad)
+        wanted = _wanted(store, status)
+        good = (whole & wanted) - bad
+        total += len(wanted)
+        processed += len(good & made)
+        skipped += len(good - made)
+        failed += len(wanted & bad)
+        undone += len(wanted - whole - bad)
     return Tally(source, total, processed, skipped, failed, undone)
+
+
+def _wanted(store: Store, status: BatchStatus) -> set[str]:
+    """Images of a batch by its ledger."""
+    ledger = store.ledger(status.source)
+    manifest = ledger.latest()
+    rows = ledger.rows(manifest, status.batch).to_pylist() if manifest else []
+    return {ids.image_id(status.source, row["local_id"], row["ordinal"]) for row in rows if not row["removed_at"]}
 
 
 def _failed(store: Store, status: BatchStatus) -> set[str]:

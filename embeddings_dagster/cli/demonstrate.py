@@ -1,0 +1,99 @@
+"""`demo`: the whole graph on the sample, then twenty questions put to it, one picture, and where to look next."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embeddings_dagster.cli.ask import say_results
+from embeddings_dagster.cli.options import example
+from embeddings_dagster.cli.progress import RunProgress
+from embeddings_dagster.cli.project import Here
+from embeddings_dagster.cli.report import say_report
+from embeddings_dagster.cli.start import use_own_home
+from embeddings_dagster.cli.terminal import Column, command_name, note, say, say_table
+
+if TYPE_CHECKING:
+    from embeddings_dagster.demo import Answer, Sample
+    from embeddings_dagster.search import SearchService
+
+PANEL = "Start"
+LOOKED_AT = 10  # hits in which a question's picture is looked for; further down it counts as not found
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command(rich_help_panel=PANEL, epilog=example("embeddings demo", "embeddings demo /tmp/demo"))(demo)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where it takes place; a folder of its own.")] = Path("demo"),
+) -> None:
+    """Run the whole graph on the sample, offline, with the bundled models, and ask it twenty questions."""
+    from embeddings_dagster.cli.running import Wish, execute
+    from embeddings_dagster.demo import FIRST, NEEDED, SOURCE, find_sample, found, prepare
+    from embeddings_dagster.search import SearchService
+
+    sample = find_sample()
+    file, settings = prepare(folder, sample)
+    use_own_home(settings)
+    project = Here(file, settings)
+    with RunProgress() as progress:
+        report = execute(project, Wish((SOURCE,)), progress)
+    say_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+    service = SearchService(settings, project.store)
+    answers = _ask(service, sample)
+    _say_answers(answers)
+    count = found(answers)
+    good = count >= NEEDED
+    say(f"{count} of {len(answers)} in the first {FIRST}", style="green" if good else "red")
+    _ask_with_picture(service, sample)
+    _say_next(file)
+    if not good:
+        note(
+            f"error: at least {NEEDED} were expected; the bundled models are damaged or not those of this release",
+            "red",
+        )
+        raise typer.Exit(1)
+
+
+def _ask(service: "SearchService", sample: "Sample") -> "list[Answer]":
+    from embeddings_dagster.demo import SOURCE, answer
+
+    answers = []
+    for query in sample.queries:
+        hits = service.search(query.text, model="clip", k=LOOKED_AT).hits
+        answers.append(answer(query, [hit.image_id.removeprefix(f"{SOURCE}:") for hit in hits]))
+    return answers
+
+
+def _say_answers(answers: "list[Answer]") -> None:
+    columns = [Column("question"), Column("rank", right=True), Column("first found", style="dim")]
+    rows = [
+        (each.query.text, each.rank or f">{LOOKED_AT}", "  ".join(Path(path).stem for path in each.shown))
+        for each in answers
+    ]
+    say_table(columns, rows, title=f"{len(answers)} questions, by text")
+
+
+def _ask_with_picture(service: "SearchService", sample: "Sample") -> None:
+    from embeddings_dagster.demo import IMAGE_QUERY
+
+    say()
+    say("and one by picture, the second model's view of what looks alike", style="bold")
+    say_results(service.search(image=sample.pictures / IMAGE_QUERY, model="dino", k=5))
+
+
+def _say_next(file: Path) -> None:
+    shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    command, settings = command_name(), shlex.quote(str(shown))
+    say()
+    say("next", style="bold")
+    say(f"  ask it yourself    {command} --settings {settings} search 'red heart'")
+    say(f"  what failed        {command} --settings {settings} failures")
+    say("  see it in the UI   make ui        then http://127.0.0.1:3000")
+    say(f"  your own pictures  {command} init --source FOLDER, then {command} run")
+    say("  how it works       README.md, docs/")

@@ -1,0 +1,91 @@
+"""What a run did, as data and as a table: per source, and within it per stage."""
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from embeddings_dagster.cli.terminal import Column, duration, note, say, say_table
+
+if TYPE_CHECKING:
+    from embeddings_dagster.defs.launch import Outcome
+    from embeddings_dagster.stages.account import Account
+    from embeddings_dagster.stages.discover import Discovery
+    from embeddings_dagster.stages.index import IndexReport
+    from embeddings_dagster.stages.tally import Tally
+
+
+@dataclass
+class Report:
+    """What a run did. `problems`: what was not done, a line each; recorded failures are not among them."""
+
+    discoveries: "dict[str, Discovery]" = field(default_factory=dict)
+    accounts: "list[Account]" = field(default_factory=list)
+    indexes: "list[IndexReport]" = field(default_factory=list)
+    tallies: "list[Tally]" = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    run_ids: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Images with a recorded failure."""
+        return sum(tally.failed for tally in self.tallies)
+
+    def take(self, outcome: "Outcome") -> None:
+        """Note a Dagster run that has ended."""
+        self.run_ids.append(outcome.run_id)
+        self.problems += outcome.problems
+
+    def accounts_of(self, source: str) -> "list[Account]":
+        return [each for each in self.accounts if each.batch.startswith(f"{source}__")]
+
+    def document(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "sources": [
+                {
+                    **asdict(tally),
+                    "seconds": round(self.seconds[tally.source], 3),
+                    "stages": [each.as_dict() for each in self.accounts_of(tally.source)],
+                }
+                for tally in self.tallies
+            ],
+            "indexes": [each.as_dict() for each in self.indexes],
+            "runs": self.run_ids,
+            "problems": self.problems,
+        }
+
+
+def say_report(report: Report) -> None:
+    """The table, then what else the reader should know."""
+    numbers = ("total", "processed", "skipped", "failed")
+    columns = [Column("source"), *(Column(name, right=True) for name in numbers), Column("seconds", right=True)]
+    rows: list[tuple[object, ...]] = []
+    for tally in report.tallies:
+        seconds = f"{report.seconds[tally.source]:.1f}"
+        rows.append((tally.source, tally.total, tally.processed, tally.skipped, tally.failed, seconds))
+        rows += _stages(report.accounts_of(tally.source))
+    say_table(columns, rows)
+    for index in report.indexes:
+        if index.changed:
+            say(
+                f"{index.model}_index: generation {index.generation}, {index.rows:,} rows (+{index.inserted:,} "
+                f"~{index.updated:,} -{index.removed:,}), {duration(index.seconds)}"
+            )
+        elif index.pinned:
+            note(f"{index.model}_index is pinned; `embeddings index rollback --release` lets it follow", style="yellow")
+    if not report.run_ids and not report.problems:
+        say("nothing changed: every batch and every index is current, nothing was launched", style="green")
+    for problem in report.problems:
+        note(f"error: {problem}", style="red")
+    if report.failed:
+        note(f"{report.failed:,} failed: `embeddings failures` says why")
+
+
+def _stages(accounts: "list[Account]") -> list[tuple[object, ...]]:
+    """Each stage summed over its batches, in the order they ran; counts are of rows."""
+    rows: list[tuple[object, ...]] = []
+    for stage in dict.fromkeys(account.stage for account in accounts):
+        mine = [account for account in accounts if account.stage == stage]
+        sums = [sum(getattr(each, name) for each in mine) for name in ("total", "processed", "skipped", "failed")]
+        rows.append((f"  {stage}", *sums, f"{sum(each.seconds for each in mine):.1f}"))
+    return rows

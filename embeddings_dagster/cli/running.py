@@ -1,0 +1,180 @@
+"""`run`: look at the sources, do what is to be done through Dagster, and account for every image.
+
+Everything is executed in this process on the project's instance, so it is in the UI's history. What needs nothing is
+not launched at all.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embeddings_dagster.cli.progress import RunProgress
+from embeddings_dagster.cli.project import Here
+from embeddings_dagster.cli.report import Report
+from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, SourceError, UnknownItem
+from embeddings_dagster.settings import FILE_VARIABLE
+
+if TYPE_CHECKING:
+    from embeddings_dagster.defs.launch import Launcher
+    from embeddings_dagster.encoders import ModelIdentity
+    from embeddings_dagster.stages.status import BatchStatus
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `run` was asked for; the defaults ask for everything, as the settings say."""
+
+    sources: tuple[str, ...]
+    batch: str | None = None
+    models: tuple[str, ...] = ()
+    sample: int | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    allow_removals: bool = False
+    retry_failed: bool = False
+    force: bool = False
+
+
+def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
+    """Do a run to its end. Dagster is not even loaded when there is nothing to launch.
+
+    Raises:
+        Stopped: told to stop; what was whole is committed.
+        ModelError: a model that is wanted cannot be had; nothing was done.
+        UnknownItem: the batch or a model does not exist.
+    """
+    report = Report()
+    identities = _identities(project, wish)
+    _discover(project, wish, report, progress)
+    keys = _keys(project, wish, identities)
+    if keys or _any_index_is_behind(project, identities):
+        _launch(project, wish, identities, keys, report, progress)
+    _account(project, wish, identities, keys, report)
+    return report
+
+
+def _launch(
+    project: Here,
+    wish: Wish,
+    identities: "dict[str, ModelIdentity]",
+    keys: list[str],
+    report: Report,
+    progress: RunProgress,
+) -> None:
+    from embeddings_dagster.defs.launch import Options
+
+    options = Options(
+        models=wish.models,
+        device=wish.device,
+        batch_size=wish.batch_size,
+        retry_failed=wish.retry_failed,
+        force=wish.force,
+    )
+    with _launcher(project, report, progress) as launcher:
+        for outcome in launcher.batches(keys, options):
+            report.take(outcome)
+        if _any_index_is_behind(project, identities):
+            report.take(launcher.indexes(options))
+        launcher.drop_removed()
+
+
+@contextmanager
+def _launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator[Launcher]":
+    os.environ[FILE_VARIABLE] = str(project.file)  # whatever Dagster loads by itself is this project too
+    from embeddings_dagster.definitions import project_defs
+    from embeddings_dagster.defs.home import project_instance
+    from embeddings_dagster.defs.launch import Launcher
+    from embeddings_dagster.defs.resources import Project, Watch
+
+    watch = Watch(
+        account=report.accounts.append, index=report.indexes.append, progress=progress.progress, log=progress.log
+    )
+    shared = Project(project.settings, watch=watch)
+    with project_instance(project.settings) as instance:
+        yield Launcher(project_defs(shared), shared, instance, progress.log)
+
+
+def _identities(project: Here, wish: Wish) -> "dict[str, ModelIdentity]":
+    """The models to encode with, fetched where they are not here yet."""
+    from embeddings_dagster.encoders import identify
+    from embeddings_dagster.stages.opened import model_settings
+
+    names = wish.models or tuple(project.settings.models)
+    return {name: identify(model_settings(project.settings, name)) for name in names}
+
+
+def _discover(project: Here, wish: Wish, report: Report, progress: RunProgress) -> None:
+    """Bring the ledgers up to date; a source that cannot be read costs the others nothing."""
+    from embeddings_dagster.defs.signals import stop_on_signals
+    from embeddings_dagster.stages.context import StageContext
+    from embeddings_dagster.stages.discover import discover
+
+    run_id = str(uuid.uuid4())
+    for name in wish.sources:
+        started = time.monotonic()
+        try:
+            with stop_on_signals() as stop:
+                stage = StageContext(project.settings, project.store, run_id, progress.log, stop=stop)
+                found = discover(stage, name, wait=True, sample=wish.sample, allow_removals=wish.allow_removals)
+                stage.check_stop()
+        except (SourceError, CommitConflict, OSError) as error:
+            report.problems.append(str(error))
+        else:
+            report.discoveries[name] = found
+            for problem in found.problems:
+                progress.log(f"source {name}: {problem.location} {problem.reason}")
+        report.seconds[name] = time.monotonic() - started
+
+
+def _statuses(project: Here, wish: Wish, identities: "dict[str, ModelIdentity]", source: str) -> "list[BatchStatus]":
+    from embeddings_dagster.stages.status import batch_statuses
+
+    found = batch_statuses(project.store, project.settings, identities, source)
+    return [each for each in found if wish.batch in (None, each.batch)]
+
+
+def _keys(project: Here, wish: Wish, identities: "dict[str, ModelIdentity]") -> list[str]:
+    """The batches that want a run.
+
+    Raises:
+        UnknownItem: the batch that was asked for is not there.
+    """
+    from embeddings_dagster.stages.tally import wants_run
+
+    statuses = [each for source in wish.sources for each in _statuses(project, wish, identities, source)]
+    if wish.batch is not None and not statuses:
+        raise UnknownItem(f"no batch {wish.batch!r} in the ledger; `embeddings status --json` lists them")
+    retry, force = wish.retry_failed, wish.force
+    return [each.batch for each in statuses if wants_run(project.store, each, retry_failed=retry, force=force)]
+
+
+def _any_index_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> bool:
+    """Whether a refresh would do anything: take in a change, or let a fingerprint serve that does not yet."""
+    from embeddings_dagster.stages.index_checks import index_consumed_is_current
+    from embeddings_dagster.stages.models import serving
+
+    for name, identity in identities.items():
+        check = index_consumed_is_current(project.store, name, identity)
+        record = serving(project.store, name)
+        waits = record is not None and record.fingerprint != identity.fingerprint
+        if not check.pinned and (waits or not check.passed):
+            return True
+    return False
+
+
+def _account(
+    project: Here, wish: Wish, identities: "dict[str, ModelIdentity]", keys: list[str], report: Report
+) -> None:
+    from embeddings_dagster.stages.tally import tally
+
+    for source in wish.sources:
+        statuses = _statuses(project, wish, identities, source)
+        report.tallies.append(tally(project.store, identities, source, statuses, keys, report.run_ids))
+        report.seconds[source] += sum(account.seconds for account in report.accounts_of(source))
+    lost = sum(each.undone for each in report.tallies)
+    if lost and not report.problems:
+        raise CountsDoNotReconcile(f"{lost:,} images are neither rows nor failures; report this as a bug")

@@ -1,0 +1,99 @@
+"""The settings file that `init` writes: every key there is, the defaults commented out, a reason beside each.
+
+A test holds it to the settings model: it parses, a line uncommented is still valid, and no key is missing.
+"""
+
+import itertools
+import re
+from collections.abc import Container, Mapping
+from pathlib import Path
+
+import yaml
+
+HEAD = """\
+# Settings of embeddings_dagster. Relative paths start from the folder of this file.
+# A line that is commented out shows the default. An environment variable goes over any key, levels joined by
+# two underscores: EMBEDDINGS_DATA=/big/disk, EMBEDDINGS_DAGSTER__GPU_POOL_LIMIT=2.
+
+# The store: a folder, or an fsspec URL such as s3://bucket/prefix.
+data: data
+
+# Look-up tables and remembered checks. Always on a local disk; may be deleted at any time.
+# cache: data/cache
+
+# Images in a batch, the unit that is planned and committed. A new value moves no image that has its place.
+# batch_images: 4096
+
+# Where pictures come from. A source's name (a-z, 0-9, -) begins the id of each of its images: keep it.
+sources:
+"""
+
+SOURCE = """\
+  {name}:
+    kind: folder
+    path: {path}
+    # prefix: ""                # put before each image's id
+    # hidden: false             # take hidden files and folders too
+    # follow_symlinks: false
+"""
+
+TAIL = """\
+
+# Each model becomes two assets, <name>_embeddings and <name>_index. `bundled:clip` and `bundled:dino` come with the
+# package; they are small, work offline, and know emoji. For real pictures put a hub id or a folder in their place,
+# such as openai/clip-vit-base-patch32 or facebook/dinov2-small, and pin its revision.
+models:
+  clip:
+    kind: clip                  # clip: finds by text and by image | dino: finds by image alone
+    model: bundled:clip
+    # revision: main            # a commit of the hub repository
+    # device: auto              # auto | cpu | cuda | cuda:1 | mps
+    # precision: fp32
+    # batch_size: 32            # images; halved by itself when memory runs out
+    # threads: 2                # that decode ahead of the model
+  dino:
+    kind: dino
+    model: bundled:dino
+
+# How pixels are made. A new background makes every picture with transparency anew.
+# rgb:
+#   background: "#ffffff"
+#   max_pixels: 100000000       # a larger picture is recorded as failed
+#   max_bytes: 268435456        # and so is a larger file
+#   thumbnail_size: 256
+
+# A run that would remove more than both of a source stops and asks for --allow-removals.
+# removals:
+#   fraction: 0.2
+#   images: 100
+
+# What Dagster is told.
+# dagster:
+#   gpu_pool_limit: {gpus}           # encoding steps at one time; default: the number of GPUs, or 1
+#   batches_per_run: 1          # that a backfill gives to one run
+#   sensor_seconds: 30          # between two looks at the sources
+#   sensor_batches: 50          # runs asked for in one look, at most
+#   reconcile_cron: "0 3 * * *" # when everything is compared with everything
+#   max_retries: 3              # of what can heal
+#   retry_seconds: 10           # before the first of them; then twice as long each time
+#   owners: []                  # of the assets, such as ["me@example.org", "team:vision"]
+#   op_tags: {{}}                 # for cluster launchers, such as {{"dagster-k8s/config": {{}}}}
+"""
+
+
+def render(sources: Mapping[str, str], *, gpus: int = 1) -> str:
+    """The text of a new `embeddings.yaml` with a folder source for each (name, path)."""
+    blocks = [SOURCE.format(name=scalar(name), path=scalar(path)) for name, path in sources.items()]
+    return HEAD + "\n".join(blocks) + TAIL.format(gpus=gpus)
+
+
+def scalar(text: str) -> str:
+    """`text` as a YAML value, quoted where a bare one would be read as something else (`no`, `2024`)."""
+    return yaml.safe_dump(text, width=1_000_000, allow_unicode=True).removesuffix("...\n").strip()
+
+
+def source_name(folder: Path, taken: Container[str] = ()) -> str:
+    """A valid name after the folder's own, numbered where it is taken."""
+    base = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "pictures"
+    names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)

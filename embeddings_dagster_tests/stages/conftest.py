@@ -1,0 +1,20 @@
+"""The small project, and looks at files that need no two seconds between them."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from embeddings_dagster.stages import discover as discover_module
+from embeddings_dagster.stages import looks as looks_module
+from embeddings_dagster_tests.stages.small_project import SmallProject, small_project
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
+    for name in [each for each in os.environ if each.startswith("EMBEDDINGS_")]:
+        monkeypatch.delenv(name)
+    for module in (looks_module, discover_module):
+        monkeypatch.setattr(module, "APART", timedelta(0))
+    return small_project(tmp_path)

@@ -1,0 +1,77 @@
+"""Explain: the state of one image at each stage, with the reason where it is not current."""
+
+import pytest
+
+from embeddings_dagster.errors import UnknownItem
+from embeddings_dagster.stages.explain import Step, explain
+from embeddings_dagster_tests.stages.small_project import BATCH, SmallProject
+
+
+def steps(small: SmallProject, name: str) -> dict[str, Step]:
+    return {step.stage: step for step in explain(small.store, small.settings, {}, f"pics:{name}").steps}
+
+
+def states(small: SmallProject, name: str) -> list[str]:
+    return [step.state for step in steps(small, name).values()]
+
+
+def test_a_current_image_names_version_and_run_of_each_row(small: SmallProject) -> None:
+    small.step("one")
+    small.paint("b.png", "green")
+    small.step("two")
+    found = steps(small, "a.png")
+    assert [(each.state, each.run_id) for each in found.values()] == [
+        ("current", ""),
+        ("current", "one"),
+        ("current", "one"),
+    ]
+    latest = small.store.chain("raw_images", BATCH).latest()
+    assert latest is not None
+    assert found["raw_images"].version == latest.version
+    assert found["raw_images"].details["format"] == "PNG"
+    assert steps(small, "b.png")["raw_images"].run_id == "two"
+
+
+def test_an_image_is_stale_from_where_its_input_changed(small: SmallProject) -> None:
+    small.step("one")
+    small.paint("a.png", "green")
+    small.discover("two")
+    assert states(small, "a.png") == ["current", "stale", "current"]
+    assert "run it" in steps(small, "a.png")["raw_images"].why
+    small.raw("two")
+    assert states(small, "a.png") == ["current", "current", "stale"]
+
+
+def test_a_failed_image_says_why_and_when_it_is_tried_again(small: SmallProject) -> None:
+    small.step("one")
+    assert states(small, "c.png") == ["current", "failed", "missing"]
+    why = steps(small, "c.png")["raw_images"].why
+    assert why.startswith("FormatNotAllowed: ")
+    assert "tried once; tried again when it changes, or --retry-failed" in why
+
+
+def test_an_image_that_no_run_has_reached_is_missing(small: SmallProject) -> None:
+    small.discover("one")
+    assert states(small, "a.png") == ["current", "missing", "missing"]
+
+
+def test_a_removed_image_is_known_as_such(small: SmallProject) -> None:
+    small.step("one")
+    (small.pics / "a.png").unlink()
+    small.discover("two")
+    assert states(small, "a.png") == ["removed", "stale", "current"], "as each stage stands to the one before"
+    assert "the next run removes it" in steps(small, "a.png")["raw_images"].why
+    small.step("three")
+    assert states(small, "a.png") == ["removed", "missing", "missing"]
+
+
+@pytest.mark.parametrize("unknown", ["pics:aa.png", "pics:A.PNG", "a.png", "pics:a"])
+def test_an_unknown_id_brings_those_that_look_like_it(small: SmallProject, unknown: str) -> None:
+    small.step("one")
+    with pytest.raises(UnknownItem, match=r"did you mean .*'pics:a\.png'"):
+        explain(small.store, small.settings, {}, unknown)
+
+
+def test_an_id_like_no_other_brings_no_offer(small: SmallProject) -> None:
+    with pytest.raises(UnknownItem, match="`embeddings status` shows what is there"):
+        explain(small.store, small.settings, {}, "other:zzz")
