@@ -1,0 +1,36 @@
+"""What a run may be told, in the launchpad or with `-c run.yaml`. Empty fields mean: as the settings say."""
+
+import dagster as dg
+from pydantic import Field, ValidationError
+
+from embeddings_dagster.errors import SettingsError
+from embeddings_dagster.settings import ModelSettings
+
+
+class StageConfig(dg.Config):
+    """Run config of `raw_images` and `rgb_images`."""
+
+    retry_failed: bool = Field(default=False, description="Try recorded failures again, also those that will not heal.")
+    force: bool = Field(default=False, description="Make every row anew, present or not.")
+
+
+class EncodeConfig(StageConfig):
+    """Run config of an embeddings asset."""
+
+    device: str | None = Field(default=None, description="auto, cpu, cuda, cuda:N or mps.")
+    precision: str | None = Field(default=None, description="Precision the model computes in: fp32.")
+    batch_size: int | None = Field(default=None, description="Images the model takes at once; halved when memory ends.")
+
+    def applied_to(self, model: ModelSettings) -> ModelSettings:
+        """The settings' model with this run's own device, precision and batch size.
+
+        Raises:
+            SettingsError: a value is not one the settings would accept.
+        """
+        given = {"device": self.device, "precision": self.precision, "batch_size": self.batch_size}
+        changed = {name: value for name, value in given.items() if value is not None}
+        try:
+            return ModelSettings.model_validate({**model.model_dump(), **changed})
+        except ValidationError as error:
+            problems = [f"run config {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise SettingsError("\n".join(problems)) from None

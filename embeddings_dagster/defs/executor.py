@@ -1,0 +1,138 @@
+"""The executor of all our jobs: Dagster's in-process one, cured of three things.
+
+- A run that waits for a pool slot ignored SIGTERM and used a whole core. Ours says who holds the slot, sleeps, stops on
+  the signal, and takes over at once when the holder's process is gone.
+- Pools had no limit until somebody configured one. Ours get theirs from the settings before the first claim.
+- One failed batch in a run of many kept the others from going on, and gave none of them its own data version. In such a
+  run an asset reports its batches itself (see `batches.py`), and the next asset goes on with those that are whole.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.execute_plan import inner_plan_execution_iterator
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.execution.step_dependency_config import StepDependencyConfig
+from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
+from dagster._utils.interrupts import check_captured_interrupt
+
+from embeddings_dagster.defs import lifecycle, tags
+
+WAIT_SECONDS = 0.25
+LOOK_FOR_DEAD_SECONDS = 2.0
+SAY_SECONDS = 30.0
+
+
+class PatientClaims(InstanceConcurrencyContext):
+    """Claims of pool slots for one run that executes in this process; its waiting can be interrupted."""
+
+    def __init__(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+        super().__init__(instance, run)
+        self._asked_instance = instance
+        self._run = run
+        self._looked = 0.0
+        self._said = 0.0
+
+    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+        """Whether the step may start. Raises DagsterExecutionInterruptedError when told to stop meanwhile."""
+        if super().claim(concurrency_key, step_key, step_priority):
+            return True
+        if check_captured_interrupt():
+            raise dg.DagsterExecutionInterruptedError(f"stopped while {step_key} waited for pool {concurrency_key!r}")
+        now = time.monotonic()
+        if now - self._looked > LOOK_FOR_DEAD_SECONDS:
+            self._looked = now
+            if lifecycle.bury(self._asked_instance):
+                self._pending_timeouts[step_key] = 0.0
+        if now - self._said > SAY_SECONDS:
+            self._said = now
+            self._say(concurrency_key, step_key)
+        return False
+
+    def _say(self, pool: str, step_key: str) -> None:
+        slots = self._asked_instance.event_log_storage.get_concurrency_info(pool)
+        holders = ", ".join(sorted({slot.run_id for slot in slots.claimed_slots})) or "nobody: its limit is 0"
+        self._asked_instance.report_engine_event(
+            f"{step_key} waits for one of {slots.slot_count} slots of pool {pool!r}, held by {holders}. It goes on by "
+            "itself; terminate the run to stop waiting.",
+            self._run,
+        )
+
+    def interval_to_next_pending_claim_check(self) -> float:
+        return WAIT_SECONDS  # Dagster's own answer is never above 0: its loop spins
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)  # type: ignore[arg-type]
+        # Nothing of this run executes anywhere else, so no slot may outlive it, however it ended.
+        if self._asked_instance.event_log_storage.supports_global_concurrency_limits:
+            self._asked_instance.event_log_storage.free_concurrency_slots_for_run(self._run.run_id)
+
+
+def _cancel_own(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """A run that we execute ourselves and that was told to stop was canceled; to Dagster it would have failed."""
+    current = instance.get_run_by_id(run.run_id)
+    if current and current.status == dg.DagsterRunStatus.STARTED and tags.LAUNCHER in current.tags:
+        instance.report_run_canceling(current)
+
+
+def _iterate(job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+    with PatientClaims(job_context.instance, job_context.dagster_run) as claims:
+        yield from inner_plan_execution_iterator(job_context, execution_plan, claims)
+
+
+class BatchExecutor(InProcessExecutor):
+    """Executes every step in this process, one after the other."""
+
+    def __init__(self, retries: RetryMode, pool_limits: dict[str, int]) -> None:
+        super().__init__(retries)
+        self._pool_limits = pool_limits
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """See `Executor.execute`."""
+        instance, run = plan_context.instance, plan_context.dagster_run
+        instance.add_run_tags(run.run_id, lifecycle.process_tags())
+        lifecycle.set_pool_limits(instance, self._pool_limits)
+        many = run.tags.get(tags.RANGE_START) != run.tags.get(tags.RANGE_END)
+        if many:
+            run = run.with_tags({**run.tags, EXTERNALLY_MANAGED_ASSETS_TAG: "true"})
+        steps = ExecuteRunWithPlanIterable(
+            execution_plan=plan_context.execution_plan,
+            iterator=_iterate,
+            execution_context_manager=PlanExecutionContextManager(
+                job=plan_context.job,
+                retry_mode=plan_context.retry_mode,
+                execution_plan=plan_context.execution_plan,
+                run_config=plan_context.run_config,
+                dagster_run=run,
+                instance=instance,
+                raise_on_error=plan_context.raise_on_error,
+                output_capture=plan_context.output_capture,
+                step_dependency_config=StepDependencyConfig(require_upstream_step_success=not many),
+            ),
+        )
+        try:
+            yield from steps
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            _cancel_own(instance, run)
+            raise
+
+
+def batch_executor(pool_limits: dict[str, int]) -> dg.ExecutorDefinition:
+    """The executor definition; takes the same run config as Dagster's `in_process`."""
+
+    @dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
+    def in_process(context: dg.InitExecutorContext) -> BatchExecutor:
+        retries = cast("Mapping[str, Mapping[str, object]]", context.executor_config["retries"])
+        return BatchExecutor(RetryMode.from_config(retries) or RetryMode.ENABLED, pool_limits)
+
+    return in_process

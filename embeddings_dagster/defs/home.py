@@ -1,0 +1,51 @@
+"""The project's own Dagster instance: the history that the command line and the UI share."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+from embeddings_dagster.settings import Settings
+
+HOME_VARIABLE = "DAGSTER_HOME"
+HOME_NAME = ".dagster"
+CONFIG_NAME = "dagster.yaml"
+
+NOT_CAPTURED = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+
+CONFIG = """\
+# Dagster's own settings; https://docs.dagster.io/deployment/oss/dagster-yaml says what else goes here.
+# History lies in SQLite beside this file. Pool limits are set by `embeddings init`, and shown in the UI.
+telemetry:
+  enabled: false
+"""
+
+
+def project_home(settings: Settings) -> Path:
+    """`DAGSTER_HOME` where that is set, else `.dagster` beside the settings."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named).expanduser().absolute() if named else settings.root / HOME_NAME
+
+
+def make_home(settings: Settings) -> Path:
+    """The home, made if it is not there; a `dagster.yaml` that is there is left alone."""
+    home = project_home(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / CONFIG_NAME
+    if not config.exists():
+        config.write_text(CONFIG)
+    return home
+
+
+@contextmanager
+def project_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The open instance, for runs in this process: what they print stays on the terminal. Its home is made if need be.
+
+    Everywhere else Dagster captures it, and would swallow a progress bar.
+    """
+    ref = InstanceRef.from_dir(str(make_home(settings)), overrides={"compute_logs": NOT_CAPTURED})
+    with dg.DagsterInstance.from_ref(ref) as instance:
+        yield instance

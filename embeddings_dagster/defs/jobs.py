@@ -1,0 +1,91 @@
+"""The jobs: one batch from file to vectors, the indexes, everything, and a look at the sources by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from embeddings_dagster.defs import tags
+from embeddings_dagster.defs.behind import ledger_batches, raw_is_behind
+from embeddings_dagster.defs.looking import look
+from embeddings_dagster.defs.models import embeddings_name, index_name
+from embeddings_dagster.defs.partitions import add_keys
+from embeddings_dagster.defs.resources import Project
+from embeddings_dagster.defs.signals import stop_on_signals
+
+EMBED_BATCHES = "embed_batches"
+REFRESH_INDEXES = "refresh_indexes"
+EVERYTHING = "everything"
+DISCOVER = "discover"
+
+AssetJob = Any  # Dagster exports no name for what define_asset_job returns
+NAMED = 20
+
+
+def asset_jobs(project: Project) -> Sequence[AssetJob]:
+    """The jobs that materialise assets."""
+    batch = ["raw_images", "rgb_images", *map(embeddings_name, project.settings.models)]
+    indexes = [index_name(model) for model in project.settings.models]
+    return [
+        dg.define_asset_job(
+            EMBED_BATCHES,
+            selection=dg.AssetSelection.assets(*batch),
+            description="One batch, from raw_images to the embeddings of every model.",
+        ),
+        dg.define_asset_job(
+            REFRESH_INDEXES,
+            selection=dg.AssetSelection.assets(*indexes),
+            description="Bring every index to the state of the embeddings; costs what changed.",
+        ),
+        dg.define_asset_job(
+            EVERYTHING,
+            selection=dg.AssetSelection.assets(*batch, *indexes),
+            description="One batch, from raw_images to embeddings, and then every index.",
+        ),
+    ]
+
+
+class DiscoverConfig(dg.Config):
+    """Run config of the `discover` job."""
+
+    source: str | None = Field(default=None, description="Look at this source only; empty: at all of them.")
+
+
+def discover_job(project: Project) -> dg.JobDefinition:
+    """One tick of the sensor by hand: it waits for the second look, adds partitions, and launches nothing."""
+
+    @dg.op(
+        name="look_at_sources",
+        description="Reads the sources, writes the ledgers, adds the partitions of new batches, and names the batches "
+        "that now want a run.",
+        tags=project.settings.dagster.op_tags,
+    )
+    def look_at_sources(context: dg.OpExecutionContext, config: DiscoverConfig) -> None:
+        sources = list(project.settings.sources) if config.source is None else [config.source]
+        with stop_on_signals() as stop:
+            looked = look(project, context.run_id, context.log.info, sources=sources, wait_unless=stop)
+        batches = ledger_batches(project.store, looked.found)
+        added = add_keys(context.instance, [key for key, entry in batches.items() if entry.live])
+        behind = [key for key, entry in batches.items() if raw_is_behind(project.store, key, entry)]
+        for line in report(added, behind):
+            context.log.info(line)
+        if looked.problems:
+            raise dg.Failure("\n".join(looked.problems.values()), allow_retries=False)
+
+    @dg.job(name=DISCOVER, description="Look at the sources now, so that new batches show as partitions.")
+    def discover() -> None:
+        look_at_sources()
+
+    return discover
+
+
+def report(added: Sequence[str], behind: Sequence[str]) -> list[str]:
+    """What a look found, in words."""
+    if not behind:
+        return [f"{len(added)} partitions added; every batch is as its source"]
+    names = ", ".join(behind[:NAMED]) + (", …" if len(behind) > NAMED else "")
+    return [
+        f"{len(added)} partitions added; {len(behind)} batches want a run: {names}",
+        f"launch {EMBED_BATCHES} for them (tag {tags.PARTITION}), or leave it to the sensor",
+    ]

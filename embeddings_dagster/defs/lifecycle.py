@@ -1,0 +1,86 @@
+"""Which of our runs still have a process. Dagster does not notice when one is killed: the run stays 'started' for ever
+and keeps its pool slots, so whoever needs one waits for nothing.
+
+A run of ours carries its host and process from its first moment. `bury` ends those whose process is gone, by host.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+import dagster as dg
+
+from embeddings_dagster.defs import tags
+
+ALIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+START_TIME_FIELD = 19  # of /proc/PID/stat after the command's closing bracket: `starttime`, proc(5) field 22
+
+
+def process_tags() -> dict[str, str]:
+    """The tags that say which process this is."""
+    return {tags.HOST: socket.gethostname(), tags.PROCESS: f"{os.getpid()}:{_started(os.getpid())}"}
+
+
+def process_is_alive(process: str) -> bool:
+    """Whether the process of a `PROCESS` tag, on this host, is still the same one and not a zombie."""
+    pid, _, started = process.partition(":")
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; '' where there is no /proc, 'gone' for none or a zombie."""
+    if not Path("/proc/self/stat").exists():
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "gone"
+    return "gone" if fields[0] in "ZX" else fields[START_TIME_FIELD]
+
+
+def bury(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs of this host whose process is gone, and free their pool slots; returns their ids."""
+    filters = dg.RunsFilter(statuses=ALIVE_STATUSES, tags={tags.HOST: socket.gethostname()})
+    buried = []
+    for run in instance.get_runs(filters):
+        if process_is_alive(run.tags.get(tags.PROCESS, "")):
+            continue
+        # It may have ended by itself between the two looks: only what still counts as running now is dead.
+        again = instance.get_run_by_id(run.run_id)
+        if again is not None and again.status in ALIVE_STATUSES:
+            end(
+                instance,
+                again,
+                f"process {run.tags[tags.PROCESS].partition(':')[0]} is gone (killed, or out of memory)",
+            )
+            buried.append(run.run_id)
+    return buried
+
+
+def end(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
+    """Mark a run without a process as failed (canceled, if that was asked for) and free its pool slots."""
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, f"Canceled: {why}")
+    else:
+        instance.report_run_failed(run, f"The run's {why}. What was committed stays; run the batch again to go on.")
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def set_pool_limits(instance: dg.DagsterInstance, limits: dict[str, int], *, override: bool = False) -> None:
+    """Give each pool its limit; one that was set on purpose stays, unless `override`."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    known = {pool.name: pool for pool in storage.get_pool_limits()}
+    for name, limit in limits.items():
+        pool = known.get(name)
+        if pool is None or pool.from_default or (override and pool.limit != limit):
+            storage.set_concurrency_slots(name, limit)

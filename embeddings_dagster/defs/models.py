@@ -1,0 +1,123 @@
+"""`<model>_embeddings` and `<model>_index`, made for every model in the settings: a new model is a line there."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from embeddings_dagster.defs.assets import backfill_policy
+from embeddings_dagster.defs.batches import Done, Event, each_batch, failure_of
+from embeddings_dagster.defs.config import EncodeConfig
+from embeddings_dagster.defs.metadata import Metadata, column_schema, plain_metadata
+from embeddings_dagster.defs.partitions import image_batches
+from embeddings_dagster.defs.resources import Project
+from embeddings_dagster.defs.signals import stop_on_signals
+from embeddings_dagster.defs.tags import GPU_POOL, index_pool
+from embeddings_dagster.errors import Stopped
+from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.embed import run_embed
+from embeddings_dagster.stages.index import IndexReport, refresh_index
+from embeddings_dagster.stages.models import switch_when_ready
+from embeddings_dagster.store.tables import embeddings
+
+EMBEDDINGS = "embeddings"
+INDEXES = "indexes"
+INDEX_CODE = "flat-1"  # raise it when segments come out differently for the same vectors
+VECTOR = {"embedding": "fixed_size_list<float32>[D]"}  # D is the model's, and known when its files are
+
+
+def embeddings_name(model: str) -> str:
+    return f"{model}_embeddings"
+
+
+def index_name(model: str) -> str:
+    return f"{model}_index"
+
+
+def model_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
+    """Embeddings and index of every model."""
+    models = project.settings.models
+    return [
+        *(embeddings_asset(project, name, model) for name, model in models.items()),
+        *(index_asset(project, name) for name in models),
+    ]
+
+
+def code_version(model: ModelSettings) -> str:
+    """What the settings say about the vectors; the weights' digest joins them in the fingerprint, at run time."""
+    said = [model.kind, model.model, model.revision, model.precision]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+
+def embeddings_asset(project: Project, name: str, model: ModelSettings) -> dg.AssetsDefinition:
+    """The asset that encodes with one model."""
+    settings = project.settings.dagster
+
+    @dg.asset(
+        name=embeddings_name(name),
+        description=f"A vector for each region of each picture, by {model.model}; made only where none of the same "
+        "pixels and the same model exists.",
+        deps=["rgb_images"],
+        partitions_def=image_batches,
+        group_name=EMBEDDINGS,
+        kinds={"huggingface", "pytorch", "parquet"},
+        owners=settings.owners,
+        op_tags=settings.op_tags,
+        pool=GPU_POOL,
+        code_version=code_version(model),
+        metadata={"dagster/column_schema": column_schema(embeddings(1).schema, VECTOR), "model": model.model},
+        backfill_policy=backfill_policy(settings),
+    )
+    def encode(context: dg.AssetExecutionContext, config: EncodeConfig) -> Iterator[Event]:
+        def work(stage: StageContext, key: str) -> Done:
+            return Done(run_embed(stage, name, config.applied_to(model), project.engine, key))
+
+        yield from each_batch(context, project, config, work)
+
+    return encode
+
+
+def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
+    """The asset that keeps one model's index in step. It reads the store: `deps` is lineage, not data."""
+    settings = project.settings.dagster
+    upstream = dg.AssetDep(embeddings_name(name), partition_mapping=dg.AllPartitionMapping())
+
+    @dg.asset(
+        name=index_name(name),
+        description=f"The searchable index of {embeddings_name(name)}, one segment for what is new; batches that are "
+        "not there yet do not hold it up.",
+        deps=[upstream],
+        group_name=INDEXES,
+        kinds={"faiss"},
+        owners=settings.owners,
+        op_tags=settings.op_tags,
+        pool=index_pool(name),
+        code_version=INDEX_CODE,
+    )
+    def refresh(context: dg.AssetExecutionContext) -> dg.MaterializeResult[object]:
+        try:
+            with stop_on_signals() as stop:
+                stage = project.stage_context(context.run.run_id, project.watch.log or context.log.info, stop)
+                report = refresh_index(stage, name)
+                if report.generation is not None:
+                    switch_when_ready(stage, name)
+        except Stopped as stopped:
+            raise dg.DagsterExecutionInterruptedError(str(stopped)) from None
+        except Exception as error:
+            raise failure_of(context, settings, {name: error}) from error
+        if project.watch.index is not None:
+            project.watch.index(report)
+        return dg.MaterializeResult(metadata=report_metadata(report), data_version=_data_version(report))
+
+    return refresh
+
+
+def _data_version(report: IndexReport) -> dg.DataVersion:
+    return dg.DataVersion(f"{report.fingerprint[:12]}/{report.generation or 0}")
+
+
+def report_metadata(report: IndexReport) -> Metadata:
+    """What a refresh shows: the generation, its rows, what was written."""
+    return {"dagster/row_count": dg.MetadataValue.int(report.rows), **plain_metadata(report.as_dict())}

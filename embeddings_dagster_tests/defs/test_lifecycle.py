@@ -1,0 +1,92 @@
+"""Runs whose process is gone, told from those that live; with real processes, and a real kill -9."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from embeddings_dagster.defs import tags
+from embeddings_dagster.defs.lifecycle import bury, process_is_alive, process_tags, set_pool_limits
+
+
+@dg.op
+def work() -> None: ...
+
+
+@dg.job
+def some_job() -> None:
+    work()
+
+
+def started(instance: dg.DagsterInstance, process: str, host: str | None = None, **status: str) -> dg.DagsterRun:
+    mine = process_tags()
+    run_tags = {tags.HOST: host or mine[tags.HOST], tags.PROCESS: process}
+    return instance.create_run_for_job(some_job, tags=run_tags, status=dg.DagsterRunStatus.STARTED)
+
+
+@pytest.fixture
+def dead() -> str:
+    """The tag of a process that ran, and was killed."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    child.kill()
+    child.wait()
+    return f"{child.pid}:{stat[19]}"
+
+
+def test_this_process_is_alive_and_a_killed_one_is_not(dead: str) -> None:
+    assert process_is_alive(process_tags()[tags.PROCESS])
+    assert not process_is_alive(dead)
+    assert not process_is_alive("")
+
+
+def test_another_process_with_the_same_id_is_not_the_same_one() -> None:
+    assert not process_is_alive(f"{os.getpid()}:1")
+
+
+def test_a_zombie_is_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    tag = f"{child.pid}:{stat[19]}"
+    assert process_is_alive(tag)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not process_is_alive(tag)
+    child.communicate()
+
+
+def test_the_dead_are_buried_with_their_slots_and_nobody_else(instance: dg.DagsterInstance, dead: str) -> None:
+    set_pool_limits(instance, {"gpu": 1})
+    gone = started(instance, dead)
+    living = started(instance, process_tags()[tags.PROCESS])
+    elsewhere = started(instance, dead, host="another-host")
+    storage = instance.event_log_storage
+    assert storage.claim_concurrency_slot("gpu", gone.run_id, "dino_embeddings").is_claimed
+    assert bury(instance) == [gone.run_id]
+    assert bury(instance) == []
+    assert instance.get_run_by_id(gone.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert instance.get_run_by_id(living.run_id).status == dg.DagsterRunStatus.STARTED
+    assert instance.get_run_by_id(elsewhere.run_id).status == dg.DagsterRunStatus.STARTED
+    assert storage.claim_concurrency_slot("gpu", living.run_id, "dino_embeddings").is_claimed
+
+
+def test_a_dead_run_that_was_being_canceled_counts_as_canceled(instance: dg.DagsterInstance, dead: str) -> None:
+    gone = started(instance, dead)
+    instance.report_run_canceling(gone)
+    bury(instance)
+    assert instance.get_run_by_id(gone.run_id).status == dg.DagsterRunStatus.CANCELED
+
+
+def test_limits_that_somebody_set_on_purpose_stay(instance: dg.DagsterInstance) -> None:
+    instance.event_log_storage.set_concurrency_slots("gpu", 4)
+
+    def limits() -> dict[str, int]:
+        return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+
+    set_pool_limits(instance, {"gpu": 1, "index_dino": 1})
+    assert limits() == {"gpu": 4, "index_dino": 1}
+    set_pool_limits(instance, {"gpu": 2}, override=True)
+    assert limits() == {"gpu": 2, "index_dino": 1}
