@@ -43,6 +43,7 @@ ui: $(VENV)/.ui ## Dagster's UI on 127.0.0.1:3000, with the daemon that runs sen
 	EMBEDDINGS_SETTINGS="$$(cd "$$(dirname "$$settings")" && pwd)/$$(basename "$$settings")"; \
 	export EMBEDDINGS_SETTINGS DAGSTER_HOME="$${DAGSTER_HOME:-$$(dirname "$$EMBEDDINGS_SETTINGS")/.dagster}"; \
 	mkdir -p "$$DAGSTER_HOME"; \
+	$(BIN)/dagster instance info >/dev/null; : makes the tables of a fresh home, for which two processes would race; \
 	echo "settings $$EMBEDDINGS_SETTINGS, history $$DAGSTER_HOME"; \
 	exec $(BIN)/dagster dev -h 127.0.0.1 -p "$${PORT:-3000}" -m embeddings_dagster.definitions
 

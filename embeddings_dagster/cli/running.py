@@ -85,7 +85,7 @@ def _launch(
 @contextmanager
 def _launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator[Launcher]":
     os.environ[FILE_VARIABLE] = str(project.file)  # whatever Dagster loads by itself is this project too
-    from embeddings_dagster.definitions import project_defs
+    from embeddings_dagster.defs.build import project_defs
     from embeddings_dagster.defs.home import project_instance
     from embeddings_dagster.defs.launch import Launcher
     from embeddings_dagster.defs.resources import Project, Watch

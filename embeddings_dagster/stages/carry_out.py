@@ -12,6 +12,7 @@ from embeddings_dagster.errors import CommitConflict, ItemError, Stopped
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.account import Account, now
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.plan import Plan, plan
 from embeddings_dagster.store import Chain, Failure, Table, Writer
 
@@ -52,7 +53,7 @@ def carry_out(context: StageContext, job: Job) -> Account:
         CountsDoNotReconcile: an input was neither made nor failed; nothing was marked complete.
     """
     started = time.monotonic()
-    with context.store.lock(f"{job.chain.dataset}/{job.chain.batch}"):
+    with held(context, f"{job.chain.dataset}/{job.chain.batch}"):
         for race in range(RACES):
             try:
                 return _once(context, job, started)

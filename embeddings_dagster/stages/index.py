@@ -32,6 +32,7 @@ from embeddings_dagster.index import (
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
@@ -81,7 +82,7 @@ def refresh_index(context: StageContext, name: str, identity: ModelIdentity | No
     identity = identity or identify(settings)
     generations = Generations(context.store, name, identity.fp12)
     path = context.store.cache / "indexes" / f"{name}-{identity.fp12}.sqlite"
-    with context.store.lock(generations.folder):
+    with held(context, generations.folder):
         for race in range(RACES):
             try:
                 report = _Refresh(context, generations, identity).run(path)

@@ -9,6 +9,7 @@ from datetime import datetime
 from embeddings_dagster.errors import IndexUnavailable, UnknownItem
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.models import serving
 from embeddings_dagster.store import Store
 
@@ -72,7 +73,7 @@ def index_rollback(context: StageContext, model: str, generation: int | None = N
         CommitConflict: a refresh committed at the same moment; ask again.
     """
     generations = serving_generations(context.store, model)
-    with context.store.lock(generations.folder):
+    with held(context, generations.folder):
         base = _newest(generations)
         target = (base.restores or base.version) - 1 if generation is None else generation
         wanted = generations.get(target)
@@ -95,7 +96,7 @@ def index_release(context: StageContext, model: str) -> GenerationManifest:
         CommitConflict: somebody else committed at the same moment; ask again.
     """
     generations = serving_generations(context.store, model)
-    with context.store.lock(generations.folder):
+    with held(context, generations.folder):
         base = _newest(generations)
         if not base.pinned:
             return base

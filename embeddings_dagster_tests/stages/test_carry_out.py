@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,24 @@ def test_who_loses_every_race_says_so(store: Store) -> None:
 
     with pytest.raises(CommitConflict, match=BATCH):
         run(context(store), wanted, make)
+
+
+def test_a_stop_is_obeyed_while_another_process_holds_the_batch(store: Store) -> None:
+    wanted = wanted_of(a="1")
+    stop = threading.Event()
+    said: list[str] = []
+
+    def log(line: str) -> None:
+        said.append(line)
+        stop.set()
+
+    with (
+        store.lock(f"embeddings/tiny/abc/{BATCH}"),
+        pytest.raises(Stopped),
+        ThreadPoolExecutor(1) as other,  # a lock is its thread's: another one has to wait for it
+    ):
+        other.submit(run, context(store, stop=stop, log=log), wanted, Work(wanted)).result(timeout=30)
+    assert said == [f"embeddings/tiny/abc/{BATCH}: another process is at work on it; waiting until it is done"]
 
 
 def test_a_stage_that_loses_count_is_not_complete(store: Store) -> None:
