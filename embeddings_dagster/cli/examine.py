@@ -81,12 +81,14 @@ def _short(name: str, value: object) -> str:
 
 def verify(context: typer.Context, as_json: AsJson = False) -> None:
     """Read every committed byte again, trusting nothing remembered; exit code 1 when anything is not as committed."""
+    from embeddings_dagster.stages.verify import verify as everything
+
     project = here(context)
     if as_json or not out().is_terminal:
-        problems = project.store.verify()
+        problems = everything(project.store)
     else:
         with out().status("reading every committed file …"):
-            problems = project.store.verify()
+            problems = everything(project.store)
     if as_json:
         say_json([problem._asdict() for problem in problems])
     elif not problems:

@@ -16,11 +16,11 @@ class Generations:
         self.model = model
         self.fp12 = fp12
         self.folder = f"indexes/{model}/{fp12}"
-        self._versions = Versions(store.files, f"{self.folder}/manifests", f"index of {model} ({fp12})")
+        self.versions = Versions(store.files, f"{self.folder}/manifests", f"index of {model} ({fp12})")
 
     def numbers(self) -> list[int]:
         """Every generation that exists, oldest first; one listing of a folder."""
-        return self._versions.numbers()
+        return self.versions.numbers()
 
     def latest(self) -> GenerationManifest | None:
         """The newest generation. Raises CorruptFile, FormatTooNew."""
@@ -35,7 +35,7 @@ class Generations:
             CorruptFile, FormatTooNew: its manifest cannot be used.
         """
         try:
-            return GenerationManifest.from_document(self._versions.read(number))
+            return GenerationManifest.from_document(self.versions.read(number))
         except MissingFile as error:
             there = ", ".join(map(str, self.numbers())) or "none"
             raise UnknownItem(
@@ -56,7 +56,7 @@ class Generations:
             previous=Previous(base.version, base.self_sha256) if base else None,
             created_at=datetime.now(UTC),
         )
-        return GenerationManifest.from_document(self._versions.create(manifest.version, manifest.to_document()))
+        return GenerationManifest.from_document(self.versions.create(manifest.version, manifest.to_document()))
 
     def path(self, file: str) -> str:
         """A manifest's file name as a path under the store's root."""
@@ -65,4 +65,4 @@ class Generations:
     def referenced(self, manifest: GenerationManifest) -> set[str]:
         """Every path a generation needs, its manifest included."""
         files = {self.path(file) for segment in manifest.segments for file in segment.hashes()}
-        return files | {self._versions.path(manifest.version)}
+        return files | {self.versions.path(manifest.version)}

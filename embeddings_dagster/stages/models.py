@@ -74,7 +74,7 @@ class Switch:
 
 def records(store: Store, name: str) -> list[ModelRecord]:
     """Every fingerprint that was registered for a model, oldest first."""
-    body = _read(_versions(store, name))
+    body = _read(registry(store, name))
     return [_record(name, entry, body["serving"]) for entry in body["records"]]
 
 
@@ -85,7 +85,7 @@ def serving(store: Store, name: str) -> ModelRecord | None:
 
 def newest_version(store: Store, name: str) -> int:
     """The number of the registry's newest version, 0 for none: tells cheaply whether to read it again."""
-    return max(_versions(store, name).numbers(), default=0)
+    return max(registry(store, name).numbers(), default=0)
 
 
 def register(store: Store, name: str, identity: ModelIdentity, settings: ModelSettings, *, run_id: str = "") -> None:
@@ -169,7 +169,8 @@ def _loadable_anywhere(settings: ModelSettings) -> Body:
     return {**settings.model_dump(mode="json"), "model": model}
 
 
-def _versions(store: Store, name: str) -> Versions:
+def registry(store: Store, name: str) -> Versions:
+    """The versions of a model's registry, for whoever reads them raw."""
     return Versions(store.files, f"models/{name}/manifests", f"registry of model {name}")
 
 
@@ -190,7 +191,7 @@ def _update(store: Store, name: str, change: Callable[[Body], None]) -> None:
     Raises:
         CommitConflict: other writers won every race.
     """
-    versions = _versions(store, name)
+    versions = registry(store, name)
     for race in range(RACES):
         base = _read(versions)
         body = {"serving": base["serving"], "records": list(base["records"])}

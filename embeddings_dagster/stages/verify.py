@@ -1,0 +1,54 @@
+"""Is everything committed still what was committed: rows and ledgers (the store's own), indexes, registries of models.
+
+Trusts nothing that is remembered, reports all it finds, and raises for none of it.
+"""
+
+from collections.abc import Iterator
+
+from embeddings_dagster.errors import StoreError
+from embeddings_dagster.index import Generations
+from embeddings_dagster.stages.models import registry
+from embeddings_dagster.store import Problem, Store, Versions
+
+REMAKE = "delete the folder {folder} and run again: the index is made anew from the embeddings"
+RESTORE = "restore it from a backup, or delete it and run again"
+
+
+def verify(store: Store) -> list[Problem]:
+    """All that is damaged or missing; empty when everything is as it was committed."""
+    found = store.verify()
+    for model in store.files.folders("indexes"):
+        for fp12 in store.files.folders(f"indexes/{model}"):
+            found += _index_problems(store, Generations(store, model, fp12))
+    for model in store.files.folders("models"):
+        found += [Problem("models", model, file, reason, RESTORE) for file, reason in _damaged(registry(store, model))]
+    return found
+
+
+def _index_problems(store: Store, generations: Generations) -> Iterator[Problem]:
+    remedy = REMAKE.format(folder=generations.folder)
+    damaged = dict(_damaged(generations.versions))
+    for path, reason in damaged.items():
+        yield Problem("indexes", generations.model, path, reason, remedy)
+    hashes: dict[str, str] = {}
+    needed: set[str] = set()
+    for number in generations.numbers():
+        if generations.versions.path(number) not in damaged:
+            files = {path: sha for entry in generations.get(number).segments for path, sha in entry.hashes().items()}
+            hashes |= files
+            needed = set(files)  # those of the newest in the end; older ones may have gone with `gc`
+    for file, sha256 in hashes.items():
+        path = generations.path(file)
+        if file in needed or store.files.stat(path):
+            try:
+                store.checked.check(path, sha256, again=True)
+            except (StoreError, OSError) as error:
+                yield Problem("indexes", generations.model, path, str(error), remedy)
+
+
+def _damaged(versions: Versions) -> Iterator[tuple[str, str]]:
+    for number in versions.numbers():
+        try:
+            versions.read(number)
+        except (StoreError, OSError) as error:
+            yield versions.path(number), str(error)
