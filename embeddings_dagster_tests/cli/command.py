@@ -16,8 +16,16 @@ def environment(**over: str) -> dict[str, str]:
     return {**kept, **over}
 
 
-def run(*arguments: str, cwd: Path | None = None, **over: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path | None = None, timeout: float | None = None, **over: str
+) -> subprocess.CompletedProcess[str]:
     """`embeddings ARGUMENTS` to its end; output is captured as text."""
     return subprocess.run(
-        [COMMAND, *arguments], cwd=cwd, env=environment(**over), capture_output=True, text=True, check=False
+        [COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(**over),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
     )

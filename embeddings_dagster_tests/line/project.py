@@ -52,8 +52,8 @@ class Project:
         return Store.open(settings.data_root, settings.cache_root)
 
     def run(self) -> None:
-        """`embeddings run`, which must succeed."""
-        done = run("run", cwd=self.root)
+        """`embeddings run`, which must succeed, and end."""
+        done = run("run", cwd=self.root, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def chain(self, dataset: str) -> Chain:
