@@ -122,8 +122,10 @@ def _jpeg(picture: Image.Image, turn: Image.Transpose | None = None, exif: Image
 
 
 def _licence(path: Path) -> str:
+    """The text of a Debian copyright file, without the line that names the format of such files."""
     data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").strip()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").strip()
+    return "\n".join(line for line in text.splitlines() if not line.startswith("Format: "))
 
 
 def main() -> None:
