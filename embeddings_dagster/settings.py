@@ -163,6 +163,11 @@ class Settings(BaseSettings):
     def source_path(self, name: str) -> Path:
         return self.resolve(self.sources[name].path)
 
+    def place(self, *path: str) -> str:
+        """A key with the line it stands in, as messages name it: `sources.photos.path (embeddings.yaml:4)`."""
+        key = ".".join(path)
+        return f"{key} ({self._document.where(path)})" if self._document else key
+
     def check_folders(self) -> list[str]:
         """One line for each source folder that is not there, with its place in the file and the remedy."""
         problems = []

@@ -143,6 +143,7 @@ def test_missing_folders_are_named_with_their_line(tmp_path: Path) -> None:
         f"embeddings.yaml:5: sources.photos.path: {str(tmp_path / 'pictures')!r} does not exist; "
         "create it, mount it, or correct the path"
     ]
+    assert settings.place("sources", "photos", "path") == "sources.photos.path (embeddings.yaml:5)"
     (tmp_path / "pictures").write_text("a file")
     assert "is not a folder" in settings.check_folders()[0]
     (tmp_path / "pictures").unlink()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embeddings_dagster.cli.launches import any_traces, marked, sweep
 from embeddings_dagster.cli.progress import RunProgress
 from embeddings_dagster.cli.project import Here
 from embeddings_dagster.cli.report import Report
@@ -51,7 +52,7 @@ def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
     identities = _identities(project, wish)
     _discover(project, wish, report, progress)
     keys = _keys(project, wish, identities)
-    if keys or _any_index_is_behind(project, identities):
+    if keys or _any_index_is_behind(project, identities) or any_traces(project.settings.cache_root):
         _launch(project, wish, identities, keys, report, progress)
     _account(project, wish, identities, keys, report)
     return report
@@ -75,6 +76,8 @@ def _launch(
         force=wish.force,
     )
     with _launcher(project, report, progress) as launcher:
+        launcher.clean_up()
+        sweep(project.settings.cache_root)
         for outcome in launcher.batches(keys, options):
             report.take(outcome)
         if _any_index_is_behind(project, identities):
@@ -94,7 +97,7 @@ def _launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator
         account=report.accounts.append, index=report.indexes.append, progress=progress.progress, log=progress.log
     )
     shared = Project(project.settings, watch=watch)
-    with project_instance(project.settings) as instance:
+    with marked(project.settings.cache_root), project_instance(project.settings) as instance:
         yield Launcher(project_defs(shared), shared, instance, progress.log)
 
 

@@ -34,7 +34,7 @@ SOURCE = """\
     path: {path}
     # prefix: ""                # put before each image's id
     # hidden: false             # take hidden files and folders too
-    # follow_symlinks: false
+    # follow_symlinks: false    # take links to files inside the folder; linked folders never
 """
 
 TAIL = """\
@@ -55,7 +55,7 @@ models:
     kind: dino
     model: bundled:dino
 
-# How pixels are made. A new background makes every picture with transparency anew.
+# How pixels are made. A new background makes every picture anew.
 # rgb:
 #   background: "#ffffff"
 #   max_pixels: 100000000       # a larger picture is recorded as failed

@@ -108,7 +108,7 @@ class Launcher:
         where: Mapping[str, str],
         batches: tuple[str, ...],
     ) -> Outcome:
-        self._clean_up()
+        self.clean_up()
         job = self._definitions.resolve_job_def(job_name)
         selected = {dg.AssetKey(name) for name in assets}
         run = self._instance.create_run_for_job(
@@ -136,7 +136,8 @@ class Launcher:
             raise Stopped("stopped on request; what was whole is committed, run again to go on")
         return Outcome(run.run_id, batches, ended.is_success, tuple(problems))
 
-    def _clean_up(self) -> None:
+    def clean_up(self) -> None:
+        """End the runs whose process is gone, free their slots, and give pools their limits; every launch begins so."""
         for run_id in lifecycle.bury(self._instance):
             self._say(f"run {run_id[:8]} had no process any more; it is marked as failed and its pool slots are free")
         lifecycle.set_pool_limits(self._instance, self._project.pool_limits())

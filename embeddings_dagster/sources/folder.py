@@ -44,9 +44,18 @@ class FolderSource:
     """
 
     def __init__(
-        self, name: str, root: Path, *, prefix: str = "", hidden: bool = False, follow_symlinks: bool = False
+        self,
+        name: str,
+        root: Path,
+        *,
+        prefix: str = "",
+        hidden: bool = False,
+        follow_symlinks: bool = False,
+        setting: str | None = None,
     ) -> None:
+        """`setting` is how a message names the place where `root` can be corrected."""
         self.name = name
+        self._setting = setting or f"sources.{name}.path"
         self.root = root
         self._prefix = prefix
         self._hidden = hidden
@@ -93,7 +102,7 @@ class FolderSource:
             state = "is not a folder" if self.root.exists() else "does not exist"
             raise SourceError(
                 f"source {self.name!r}: {str(self.root)!r} {state}; mount or create it, or correct "
-                f"sources.{self.name}.path. Nothing was removed."
+                f"{self._setting}. Nothing was removed."
             )
         return os.path.realpath(self.root)
 

@@ -18,4 +18,5 @@ def open_source(name: str, settings: Settings) -> Source:
         prefix=source.prefix,
         hidden=source.hidden,
         follow_symlinks=source.follow_symlinks,
+        setting=settings.place("sources", name, "path"),
     )
