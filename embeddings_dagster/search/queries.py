@@ -1,5 +1,7 @@
 """What may be asked, and how a question is checked before any model is loaded."""
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +44,11 @@ class ImageQuery:
         if isinstance(self.image, bytes):
             return self.image
         try:
-            with self.image.open("rb") as file:
+            # Without O_NONBLOCK, opening a pipe would wait for ever.
+            handle = os.open(self.image, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            with open(handle, "rb") as file:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise ReadFailed(f"{self.image} is not a regular file; give the path of a picture")
                 data = file.read(cap + 1)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or str(error)
@@ -89,12 +95,19 @@ def make_query(
     if text is not None:
         if not text.strip():
             raise BadQuery("the text is empty; say what to look for")
+        if not _is_unicode(text):
+            raise BadQuery("the text is not valid UTF-8; check the encoding of the terminal or the file it comes from")
         return TextQuery(text.strip())
     if image is not None:
         return ImageQuery(image if isinstance(image, bytes) else Path(image).expanduser())
     if image_id is not None:
         return IdQuery(image_id)
     return VectorQuery(_vector(vector))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no byte of it came from the command line undecoded, as a lone surrogate."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _vector(values: npt.ArrayLike | None) -> npt.NDArray[np.float32]:
