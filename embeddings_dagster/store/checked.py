@@ -91,7 +91,7 @@ class Checked:
             return []
 
 
-REMEDY = "Run `embeddings verify` to see all that is damaged; restore it from a backup, or run again with --force."
+REMEDY = "Run `embeddings verify`: it lists all that is damaged, and what heals each."
 
 
 def _sha256(handle: BinaryIO) -> str:

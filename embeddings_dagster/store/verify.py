@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embeddings_dagster.store.store import Store
 
 RESTORE = "restore it from a backup, or run the batch again with --force"
+SUPERSEDED = "only versions before the newest complete one need it: delete it, or restore it from a backup"
 
 
 class _Expected(NamedTuple):
@@ -68,7 +69,7 @@ def _verify_chain(store: "Store", chain: Chain, deep: bool) -> Iterator[Problem]
         path = chain.path(file)
         if file in needed or store.files.stat(path):
             for reason in _file_reasons(store, path, expected, deep):
-                yield problem(path, reason)
+                yield problem(path, reason, RESTORE if file in needed else SUPERSEDED)
     complete = [manifest for manifest in manifests.values() if manifest.complete]
     if complete:
         latest = complete[-1]

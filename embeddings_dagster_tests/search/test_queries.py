@@ -1,5 +1,6 @@
 """What can be asked is checked before any model is loaded."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ def test_an_empty_text_is_refused() -> None:
         make_query(" \n", None, None, None)
 
 
+def test_a_text_of_undecodable_bytes_is_refused() -> None:
+    with pytest.raises(BadQuery, match="not valid UTF-8"):
+        make_query("bad \udcff", None, None, None)
+
+
 @pytest.mark.parametrize("values", [["a", "b"], [[1], [1, 2]], object()])
 def test_a_vector_must_be_numbers(values: object) -> None:
     with pytest.raises(BadQuery, match="not a list of numbers"):
@@ -63,6 +69,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.png", tmp_path, Path("nul\0.png")):
         with pytest.raises(ReadFailed, match="cannot be read"):
             ImageQuery(path).read(100)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ReadFailed, match="not a regular file"):
+        ImageQuery(tmp_path / "pipe.png").read(100)
 
 
 def test_a_file_beyond_the_cap_is_not_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from embeddings_dagster.errors import CorruptFile, FormatTooNew, MissingFile, StoreError
 from embeddings_dagster.store import Manifest, Store
 from embeddings_dagster.store.tables import LEDGER
-from embeddings_dagster_tests.store.helpers import NOON, chain_of, commit, failure, row, writer_of
+from embeddings_dagster_tests.store.helpers import NOON, TABLE, chain_of, commit, failure, row, writer_of
 
 
 def ledger_row(local_id: str, size: int = 1, removed_at: datetime | None = None) -> dict[str, object]:
@@ -194,3 +194,30 @@ def test_old_parts_that_were_collected_are_no_problem(filled: Path) -> None:
     assert store.verify() == []
     with pytest.raises(StoreError, match="is missing"):
         chain.rows(pinned)
+
+
+def test_a_damaged_file_that_only_older_versions_need_may_be_deleted(filled: Path) -> None:
+    damaged = {filled / "data" / chain_of(fresh(filled)).path(part.file) for part in newest(filled).parts}
+    for path in damaged:
+        path.write_bytes(b"damaged")
+    writer = chain_of(fresh(filled)).writer(TABLE, run_id="run", label={"fingerprint": "f"}, heal=True)
+    for image in ("art:a", "art:b", "art:c"):
+        writer.add([row(image)])
+    writer.finish(inputs={}, total=4)
+    problems = fresh(filled).verify(deep=True)
+    assert {filled / "data" / each.file for each in problems} == damaged
+    assert all("delete it" in each.remedy for each in problems)
+    for path in damaged:
+        path.unlink()
+    assert fresh(filled).verify(deep=True) == []
+
+
+def test_a_damaged_file_sends_to_verify_which_alone_knows_what_heals_it(filled: Path) -> None:
+    (part,) = (filled / "data" / "sources").glob("*/parts/*")
+    part.write_bytes(b"damaged")
+    ledger = fresh(filled).ledger("art")
+    manifest = ledger.latest()
+    assert manifest is not None
+    with pytest.raises(CorruptFile, match="`embeddings verify`") as raised:
+        ledger.rows(manifest, "art__0001")
+    assert "--force" not in str(raised.value), "force heals no ledger"
