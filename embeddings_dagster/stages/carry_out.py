@@ -33,7 +33,9 @@ class Made:
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage wants of one batch."""
+    """What a stage wants of one batch. `outdated`: keys whose rows are to be made anew though their input is the same,
+    for what a row carries beside what it was made from.
+    """
 
     stage: str
     chain: Chain
@@ -42,6 +44,7 @@ class Job:
     wanted: Mapping[Key, str]
     inputs: Mapping[str, Mapping[str, object]]
     make: Callable[[Plan], Iterable[Made]]
+    outdated: frozenset[Key] = frozenset()
 
 
 def carry_out(context: StageContext, job: Job) -> Account:
@@ -67,7 +70,8 @@ def carry_out(context: StageContext, job: Job) -> Account:
 def _once(context: StageContext, job: Job, started: float) -> Account:
     writer = job.chain.writer(job.table, run_id=context.run_id, label=job.label, heal=context.force)
     past = writer.failed()
-    todo = plan(job.wanted, writer.present(), past, retry_failed=context.retry_failed, force=context.force)
+    present = {key: input_hash for key, input_hash in writer.present().items() if key not in job.outdated}
+    todo = plan(job.wanted, present, past, retry_failed=context.retry_failed, force=context.force)
     writer.drop(todo.gone)
     tally = _Tally(context, job, past, len(todo.images))
     try:

@@ -57,8 +57,23 @@ def run_rgb(context: StageContext, batch: str) -> Account:
             wanted=wanted(rows.values(), version),
             inputs={f"{UPSTREAM}/{batch}": {"version": raw.version, "content": raw.content}},
             make=make,
+            outdated=_other_texts(context, batch, rows.values()),
         ),
     )
+
+
+def _other_texts(context: StageContext, batch: str, rows: Iterable[RawRow]) -> frozenset[Key]:
+    """The regions whose text is not the one that raw has now: texts are carried along and decide no pixel."""
+    if context.force:  # all is made anew, and what is there may be damaged
+        return frozenset()
+    chain = context.store.chain(STAGE, batch)
+    texts = {Key(str(row["image_id"]), number): text for row in rows for number, _, text in _regions(row)}
+    head = chain.head()
+    if head is None:
+        return frozenset()
+    found = chain.rows(head, ("image_id", "region", "text")).to_pylist()
+    carried = {Key(row["image_id"], row["region"]): row["text"] for row in found}
+    return frozenset(key for key, text in carried.items() if key in texts and texts[key] != text)
 
 
 def complete(manifest: Manifest | None, dataset: str, batch: str) -> Manifest:
