@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from embeddings_dagster.defs import tags
-from embeddings_dagster.defs.lifecycle import ALIVE_STATUSES, process_is_alive
+from embeddings_dagster.defs.lifecycle import ALIVE_STATUSES, is_dead
 from embeddings_dagster.stages.preview import Pace
 
 MATERIALISATIONS = 50  # of a stage, the newest, that a pace is taken from
@@ -34,7 +34,7 @@ def past_pace(instance: dg.DagsterInstance, stages: Iterable[str]) -> dict[str, 
 def dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """The runs of this host that count as running, and have no process any more; nothing is changed."""
     filters = dg.RunsFilter(statuses=ALIVE_STATUSES, tags={tags.HOST: socket.gethostname()})
-    return [run.run_id for run in instance.get_runs(filters) if not process_is_alive(run.tags.get(tags.PROCESS, ""))]
+    return [run.run_id for run in instance.get_runs(filters) if is_dead(instance, run)]
 
 
 def pool_limits(instance: dg.DagsterInstance) -> dict[str, int]:

@@ -12,7 +12,12 @@ import dagster as dg
 
 from embeddings_dagster.defs import tags
 
-ALIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+ALIVE_STATUSES = [
+    dg.DagsterRunStatus.NOT_STARTED,  # created, and its process killed before it began
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 START_TIME_FIELD = 19  # of /proc/PID/stat after the command's closing bracket: `starttime`, proc(5) field 22
 
 
@@ -46,12 +51,24 @@ def _started(pid: int) -> str:
     return "gone" if fields[0] in "ZX" else fields[START_TIME_FIELD]
 
 
+def is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process that a run of this host names is gone.
+
+    A re-execution begins with the tags of the run it repeats; until it has put its own there, nothing is known of it.
+    """
+    process = run.tags.get(tags.PROCESS, "")
+    if process_is_alive(process):
+        return False
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return parent is None or parent.tags.get(tags.PROCESS) != process
+
+
 def bury(instance: dg.DagsterInstance) -> list[str]:
     """End the runs of this host whose process is gone, and free their pool slots; returns their ids."""
     filters = dg.RunsFilter(statuses=ALIVE_STATUSES, tags={tags.HOST: socket.gethostname()})
     buried = []
     for run in instance.get_runs(filters):
-        if process_is_alive(run.tags.get(tags.PROCESS, "")):
+        if not is_dead(instance, run):
             continue
         # It may have ended by itself between the two looks: only what still counts as running now is dead.
         again = instance.get_run_by_id(run.run_id)

@@ -73,6 +73,28 @@ def test_the_dead_are_buried_with_their_slots_and_nobody_else(instance: dg.Dagst
     assert storage.claim_concurrency_slot("gpu", living.run_id, "dino_embeddings").is_claimed
 
 
+def test_a_run_whose_process_was_killed_before_it_began_is_buried(instance: dg.DagsterInstance, dead: str) -> None:
+    run_tags = {**process_tags(), tags.PROCESS: dead}
+    run = instance.create_run_for_job(some_job, tags=run_tags, status=dg.DagsterRunStatus.NOT_STARTED)
+    assert bury(instance) == [run.run_id]
+    buried = instance.get_run_by_id(run.run_id)
+    assert buried is not None
+    assert buried.status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING])
+def test_a_re_execution_that_has_only_the_tags_of_the_dead_run_it_repeats_is_left_alone(
+    instance: dg.DagsterInstance, dead: str, status: dg.DagsterRunStatus
+) -> None:
+    parent = started(instance, dead)
+    assert bury(instance) == [parent.run_id]
+    inherited = {**parent.tags, "dagster/parent_run_id": parent.run_id, "dagster/root_run_id": parent.run_id}
+    instance.create_run_for_job(
+        some_job, tags=inherited, status=status, parent_run_id=parent.run_id, root_run_id=parent.run_id
+    )
+    assert bury(instance) == []
+
+
 def test_a_dead_run_that_was_being_canceled_counts_as_canceled(instance: dg.DagsterInstance, dead: str) -> None:
     gone = started(instance, dead)
     instance.report_run_canceling(gone)
