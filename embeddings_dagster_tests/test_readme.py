@@ -50,13 +50,6 @@ def test_the_settings_it_shows_are_settings(tmp_path: Path) -> None:
     assert list(load_settings(tmp_path / "embeddings.yaml").models) == list(yaml.safe_load(text)["models"])
 
 
-def test_it_shows_what_the_demo_prints() -> None:
-    [shown] = blocks("text")
-    assert "20 of 20 in the first 3" in shown
-    for column in ("total", "processed", "skipped", "failed"):
-        assert column in shown
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A newcomer's home: pictures, a picture to ask with, and the checkout's workspace.yaml and project files."""

@@ -5,6 +5,13 @@ from pathlib import Path
 
 from embeddings_dagster_tests.cli.command import run
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def without_seconds(line: str) -> tuple[str, ...]:
+    """A line's words, less the seconds at its end: the one thing that differs from machine to machine."""
+    return tuple(re.sub(r"\s\d+\.\d$", "", line.rstrip()).split())
+
 
 def test_the_demo_finds_its_pictures_and_a_second_one_encodes_nothing(tmp_path: Path) -> None:
     first = run("demo", cwd=tmp_path)
@@ -20,6 +27,10 @@ def test_the_demo_finds_its_pictures_and_a_second_one_encodes_nothing(tmp_path: 
         "a picture finds itself"
     )
     assert "make ui" in first.stdout
+    printed = {without_seconds(line) for line in (first.stdout + first.stderr).splitlines()}
+    [shown] = re.findall(r"```text\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    for line in shown.splitlines():
+        assert line == "…" or without_seconds(line) in printed, f"the README shows {line!r}"
     second = run("demo", cwd=tmp_path)
     assert second.returncode == 0
     assert "nothing changed" in second.stdout
