@@ -33,6 +33,10 @@ class RemovalRefused(SourceError):
     """A plan would remove more of a source than is plausible by accident; `--allow-removals` confirms it."""
 
 
+class ForgetRefused(EmbeddingsError):
+    """What is to be forgotten would come back, or could not go."""
+
+
 class StoreError(EmbeddingsError):
     """The store cannot do what was asked."""
 
@@ -81,6 +85,10 @@ class EncodeFailed(ModelError):
     """The model failed on a whole batch for a reason that is not one image's fault."""
 
 
+class DecoderUnavailable(EmbeddingsError):
+    """The process that decodes risky pictures cannot be started on this machine, which is no picture's fault."""
+
+
 class IndexUnavailable(EmbeddingsError):
     """There is no index generation to search yet."""
 
@@ -125,12 +133,46 @@ class DecodeOutOfMemory(ImageError):
     retryable = True
 
 
+class DecodeTookTooLong(ImageError):
+    """Decoding was given up after `rgb.max_seconds`."""
+
+
 class EmptyRegion(ImageError):
     """A region's box covers no pixel of its picture."""
 
 
 class ReadFailed(ItemError):
     """The file could not be read: no permission, vanished, or an I/O error."""
+
+    retryable = True
+
+
+class BadRecord(ItemError):
+    """What a source says of this item makes no sense, and the picture cannot be had without it."""
+
+
+class NoPicture(ItemError):
+    """The item's record names no picture."""
+
+
+class RecordChanged(ItemError):
+    """The item's record differs from the one that was listed: it changed in between."""
+
+    retryable = True
+
+
+class DownloadRefused(ItemError):
+    """The picture cannot be had from its address, and asking again would be answered the same way."""
+
+
+class DownloadFailed(ItemError):
+    """The picture was not to be had from its address this time; it may be later."""
+
+    retryable = True
+
+
+class NotDownloaded(ItemError):
+    """The picture is not in the cache, and downloading is switched off."""
 
     retryable = True
 

@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from embeddings_dagster import ids
 from embeddings_dagster.errors import SettingsError
+from embeddings_dagster.settings_sources import Section, Source, missing, places
 from embeddings_dagster.settings_yaml import Document, explain, parse_yaml
 
 FILE_NAME = "embeddings.yaml"
@@ -38,25 +39,6 @@ SourceName = Annotated[str, AfterValidator(_source_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 
 
-class Section(BaseModel):
-    """A part of the settings: unknown keys are mistakes, values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FolderSource(Section):
-    """Every decodable picture below a folder."""
-
-    kind: Literal["folder"]
-    path: Path
-    prefix: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$", description="put before each local id")
-    hidden: bool = Field(False, description="take hidden files and folders too")
-    follow_symlinks: bool = Field(False, description="take links to files inside the folder; never linked folders")
-
-
-Source = FolderSource
-
-
 class ModelSettings(Section):
     """One encoder; its name in the settings names its assets, `<name>_embeddings` and `<name>_index`."""
 
@@ -75,6 +57,7 @@ class RgbSettings(Section):
     background: str = Field("#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
     max_pixels: int = Field(100_000_000, ge=1)
     max_bytes: int = Field(256 * 2**20, ge=1)
+    max_seconds: float = Field(60, gt=0, description="for one picture, in a process of its own where that is needed")
     thumbnail_size: int = Field(256, ge=16, le=1024)
 
 
@@ -93,6 +76,7 @@ class DagsterSettings(Section):
     sensor_seconds: int = Field(30, ge=5)
     sensor_batches: int = Field(50, ge=1, le=1000, description="runs a sensor asks for in one tick, at most")
     reconcile_cron: str = "0 3 * * *"
+    refresh_cron: str = Field("0 4 * * 0", description="when the pictures of catalogues are asked for again")
     max_retries: int = Field(3, ge=0)
     retry_seconds: float = Field(10, ge=0)
     owners: list[str] = Field(default_factory=list)
@@ -157,6 +141,11 @@ class Settings(BaseSettings):
             return self.resolve(self.cache)
         return self.resolve("cache") if "://" in self.data else Path(self.data_root) / "cache"
 
+    def image_cache(self, source: str) -> Path:
+        """Local folder of a source's downloads: beside the data where that is local, else under the cache."""
+        root = self.cache_root if "://" in self.data else Path(self.data_root)
+        return root / "image_cache" / source
+
     def resolve(self, path: str | Path) -> Path:
         return (self._root / Path(path).expanduser()).absolute()
 
@@ -169,17 +158,19 @@ class Settings(BaseSettings):
         return f"{key} ({self._document.where(path)})" if self._document else key
 
     def check_folders(self) -> list[str]:
-        """One line for each source folder that is not there, with its place in the file and the remedy."""
+        """One line for each source folder or file that is not there, with its place in the file and the remedy."""
         problems = []
         for name, source in self.sources.items():
-            folder = self.resolve(source.path)
-            if not folder.is_dir():
-                where = self._document.where(("sources", name, "path")) if self._document else "settings"
-                state = "is not a folder" if folder.exists() else "does not exist"
-                problems.append(
-                    f"{where}: sources.{name}.path: {str(folder)!r} {state}; create it, mount it, or correct the path"
-                )
+            for key, named, kinds in places(source):
+                path = self.resolve(named)
+                state = missing(path, kinds)
+                if state:
+                    where = f"{self._where('sources', name, key)}: sources.{name}.{key}"
+                    problems.append(f"{where}: {str(path)!r} {state}; create it, mount it, or correct the path")
         return problems
+
+    def _where(self, *path: str) -> str:
+        return self._document.where(path) if self._document else "settings"
 
 
 def find_settings(start: Path | None = None) -> Path | None:

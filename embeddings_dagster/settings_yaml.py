@@ -93,7 +93,7 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
         variable = _variable(path, env_prefix)
         where = f"environment variable {variable}" if variable else document.where(path)
         key = ".".join(str(part) for part in path if part != "[key]")
-        lines.append((document.line(path), f"{where}: {key}: {_remedy(mistake, path, model)}"))
+        lines.append((document.line(path), f"{where}: {key}: {_remedy(mistake, path, model, document.data)}"))
     return [line for _, line in sorted(lines)]
 
 
@@ -119,33 +119,58 @@ def _variable(path: tuple[Hashable, ...], prefix: str) -> str | None:
     return next((each for each in os.environ if each.upper() == name.upper()), None)
 
 
-def _remedy(mistake: Any, path: tuple[Hashable, ...], model: type[BaseModel]) -> str:
+def _remedy(mistake: Any, path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> str:
     kind, given = mistake["type"], mistake["input"]
     if kind == "extra_forbidden":
-        known = _known_keys(path[:-1], model)
+        known = _known_keys(path[:-1], model, data)
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}" if known else "remove it"
         return f"unknown key; {hint}"
     if kind == "missing":
         return "is needed; add it"
+    if kind == "union_tag_not_found":
+        return f"'kind' is needed; add it, one of {_tags(path, model, data)}"
+    if kind == "union_tag_invalid":
+        tags = mistake["ctx"]["expected_tags"].replace("'", "").split(", ")
+        close = difflib.get_close_matches(str(mistake["ctx"]["tag"]), tags, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"correct it to one of {', '.join(tags)}"
+        return f"there is no kind {mistake['ctx']['tag']!r}; {hint}"
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
     message = mistake["msg"][0].lower() + mistake["msg"][1:]
     return f"{message}, found {given!r}; correct the value"
 
 
-def _known_keys(path: tuple[Hashable, ...], model: type[BaseModel]) -> list[str]:
-    """The keys a section accepts, found by walking the models' annotations."""
+def _known_keys(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> list[str]:
+    """The keys a section accepts, found by walking the models' annotations along with the data."""
+    found = _models_at(path, model, data)
+    return sorted(found[0].model_fields) if found else []
+
+
+def _tags(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> str:
+    return ", ".join(tag for each in _models_at(path, model, data) for tag in _kinds(each))
+
+
+def _models_at(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> list[type[BaseModel]]:
+    """The models that a section may be of: one, or each member of a union where the data does not say which."""
+    models = [model]
     for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            continue  # a name chosen by the user: the section below it was reached through the dict's value type
-        nested = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
-        if not nested:
-            return []
-        model = nested[-1]
-    return sorted(model.model_fields)
+        data = data.get(part) if isinstance(data, Mapping) else None
+        field = next((each.model_fields[str(part)] for each in models if str(part) in each.model_fields), None)
+        if field is not None:  # else a name chosen by the user: the section below it is the value type of that dict
+            models = list(_models_in(field.annotation))
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        models = [each for each in models if kind in _kinds(each)] or models
+    return models
 
 
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()

@@ -89,7 +89,8 @@ rgb:
 
 def test_an_unknown_key_with_no_near_neighbour_lists_what_is_known(tmp_path: Path) -> None:
     assert mistakes(tmp_path, GOOD + "rgb:\n  zzz: 1\n") == [
-        "embeddings.yaml:11: rgb.zzz: unknown key; known here: background, max_bytes, max_pixels, thumbnail_size"
+        "embeddings.yaml:11: rgb.zzz: unknown key; known here: background, max_bytes, max_pixels, max_seconds, "
+        "thumbnail_size"
     ]
 
 
@@ -135,6 +136,62 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeyp
     lines = mistakes(tmp_path, GOOD)
     assert any(line.startswith("environment variable EMBEDDINGS_DATUM: sets nothing here") for line in lines)
     assert any(line.startswith("environment variable EMBEDDINGS_RGB__MAX_PIXELS: rgb.max_pixels:") for line in lines)
+
+
+SOURCES = """\
+sources:
+  shop:
+    kind: catalogue
+    path: products.csv
+  more:
+    path: more.csv
+  third:
+    kind: catalog
+    path: third.csv
+    hidden: true
+    download:
+      concurency: 3
+"""
+
+
+def test_mistakes_in_a_source_are_told_by_its_kind(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, SOURCES) == [
+        "embeddings.yaml:2: sources.shop: there is no kind 'catalogue'; did you mean 'catalog'?",
+        "embeddings.yaml:5: sources.more: 'kind' is needed; add it, one of folder, scraped, catalog, comics",
+        "embeddings.yaml:10: sources.third.hidden: unknown key; known here: columns, download, encoding, fields, "
+        "format, kind, path, prefix, repeated",
+        "embeddings.yaml:12: sources.third.download.concurency: unknown key; did you mean 'concurrency'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "missing"),
+    [
+        ("catalog", "file", "does not exist"),
+        ("scraped", "folder", "does not exist"),
+        ("comics", "file", "does not exist"),
+        ("comics", "folder", "does not exist"),
+        ("catalog", "folder", "is not a file"),
+        ("scraped", "file", "is not a folder"),
+    ],
+)
+def test_a_source_is_looked_for_as_what_its_kind_says(tmp_path: Path, kind: str, made: str, missing: str) -> None:
+    settings = load_settings(write(tmp_path, f"sources:\n  one:\n    kind: {kind}\n    path: there\n"))
+    there = tmp_path / "there"
+    if missing == "does not exist":
+        assert [missing in problem for problem in settings.check_folders()] == [True]
+    there.write_text("") if made == "file" else there.mkdir()
+    assert [missing in problem for problem in settings.check_folders()] == ([] if "not exist" in missing else [True])
+
+
+def test_the_folder_of_page_images_is_looked_for_too(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("")
+    text = "sources:\n  books:\n    kind: comics\n    path: list.txt\n    images: scans\n"
+    settings = load_settings(write(tmp_path, text))
+    assert settings.check_folders() == [
+        f"embeddings.yaml:5: sources.books.images: {str(tmp_path / 'scans')!r} does not exist; create it, mount it, or "
+        "correct the path"
+    ]
 
 
 def test_missing_folders_are_named_with_their_line(tmp_path: Path) -> None:

@@ -37,6 +37,52 @@ SOURCE = """\
     # follow_symlinks: false    # take links to files inside the folder; linked folders never
 """
 
+OTHER_KINDS = """\
+
+  # The other kinds of source; docs/sources.md says more of each.
+  #
+  # shop:                       # a table of products or the like: CSV, TSV, JSON Lines or Parquet
+  #   kind: catalog
+  #   path: products.csv
+  #   prefix: ""
+  #   format: auto              # auto | csv | tsv | jsonl | parquet
+  #   encoding: auto            # UTF-8, else Windows-1252
+  #   columns:
+  #     id: [product_id, id]    # the first that a row fills; else the number of the row
+  #     image: [image_url]      # each that is filled is a picture of the item
+  #   repeated: first           # first | last: which row counts where an id is repeated
+  #   fields: {}                # metadata that becomes typed columns of raw_images, such as {price: number}
+  #   download:
+  #     enabled: true           # false: only what the cache has
+  #     concurrency: 8          # downloads at one time,
+  #     per_host: 4             # of them from one host
+  #     requests_per_second:    # to one host, at most; empty: no limit
+  #     connect_seconds: 10
+  #     read_seconds: 20        # silence that is waited out
+  #     total_seconds: 120      # for one picture with all of its retries
+  #     retries: 3
+  #     retry_seconds: 0.5      # before the first of them; then twice as long each time
+  #     retry_after_seconds: 60 # a longer Retry-After is left to the next run
+  #     redirects: 5
+  #     respect_noai: true      # leave alone what asks for it: noai, noimageai, noindex, noimageindex
+  #     user_agent: embeddings-dagster
+  #     private_hosts: []       # names or addresses that may be private, such as [intranet.example.org]
+  #
+  # fashion:                    # batches that a scraper leaves: a folder each, with batch.json and pictures
+  #   kind: scraped
+  #   path: scraped
+  #   prefix: ""
+  #   fields: {}                # such as {price: number, brand: text, scraped_at: time}
+  #
+  # comics:                     # pages with panels, by page specs
+  #   kind: comics
+  #   path: specs.txt           # a list of specs, or a folder of them
+  #   images:                   # where the page images lie; empty: the folder of `path`
+  #   batches: list             # list: cut in batches of batch_images | book: one for each parent folder
+  #   prefix: ""
+  #   fields: {}
+"""
+
 TAIL = """\
 
 # Each model becomes two assets, <name>_embeddings and <name>_index. `bundled:clip` and `bundled:dino` come with the
@@ -59,7 +105,8 @@ models:
 # rgb:
 #   background: "#ffffff"
 #   max_pixels: 100000000       # a larger picture is recorded as failed
-#   max_bytes: 268435456        # and so is a larger file
+#   max_bytes: 268435456        # and so is a larger file,
+#   max_seconds: 60             # and one that takes longer to decode
 #   thumbnail_size: 256
 
 # A run that would remove more than both of a source stops and asks for --allow-removals.
@@ -74,6 +121,7 @@ models:
 #   sensor_seconds: 30          # between two looks at the sources
 #   sensor_batches: 50          # runs asked for in one look, at most
 #   reconcile_cron: "0 3 * * *" # when everything is compared with everything
+#   refresh_cron: "0 4 * * 0"   # when the pictures of catalogues are asked for again
 #   max_retries: 3              # of what can heal
 #   retry_seconds: 10           # before the first of them; then twice as long each time
 #   owners: []                  # of the assets, such as ["me@example.org", "team:vision"]
@@ -84,7 +132,7 @@ models:
 def render(sources: Mapping[str, str], *, gpus: int = 1) -> str:
     """The text of a new `embeddings.yaml` with a folder source for each (name, path)."""
     blocks = [SOURCE.format(name=scalar(name), path=scalar(path)) for name, path in sources.items()]
-    return HEAD + "\n".join(blocks) + TAIL.format(gpus=gpus)
+    return HEAD + "\n".join(blocks) + OTHER_KINDS + TAIL.format(gpus=gpus)
 
 
 def scalar(text: str) -> str:

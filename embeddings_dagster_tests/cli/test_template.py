@@ -1,16 +1,16 @@
 """The settings file that `init` writes: it parses, each key is in it, and a line uncommented still says the default."""
 
 import re
-import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
 
 from embeddings_dagster.cli.template import render, scalar, source_name
 from embeddings_dagster.settings import Settings, load_settings
+from embeddings_dagster.settings_sources import CatalogSource, ComicsSource, ScrapedSource
 
 KEY_LINE = re.compile(r"^(\s*)# (\s*[a-z_]+:(?: |$))", flags=re.MULTILINE)
 
@@ -32,11 +32,11 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
 
 
 def sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if get_origin(annotation) in (dict, types.UnionType):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is not Literal:
         for each in get_args(annotation):
             yield from sections(each)
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
 
 
 def write(folder: Path, text: str) -> Path:
@@ -61,6 +61,9 @@ def test_a_line_uncommented_says_the_default(tmp_path: Path) -> None:
     commented, count = KEY_LINE.subn(r"\1\2", render({"art": "art"}))
     assert count > 20
     told = load_settings(write(tmp_path, commented)).model_dump(exclude={"cache"})
+    others = {name: told["sources"].pop(name) for name in ("shop", "fashion", "comics")}
+    for name, kind in {"shop": CatalogSource, "fashion": ScrapedSource, "comics": ComicsSource}.items():
+        assert others[name] == kind(kind=others[name]["kind"], path=others[name]["path"]).model_dump()
     default = load_settings(write(tmp_path, render({"art": "art"}))).model_dump(exclude={"cache"})
     default["models"]["clip"]["revision"] = "main"
     default["dagster"]["gpu_pool_limit"] = 1
