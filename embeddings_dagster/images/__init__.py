@@ -5,5 +5,18 @@ from embeddings_dagster.images.probe import Probe, probe
 from embeddings_dagster.images.regions import Box, clamp, crop
 from embeddings_dagster.images.rgb import RgbImage, to_rgb
 from embeddings_dagster.images.rules import DecodeRules, recipe
+from embeddings_dagster.images.workshop import Workshop
 
-__all__ = ["Box", "DecodeRules", "Probe", "RgbImage", "clamp", "crop", "decode", "probe", "recipe", "to_rgb"]
+__all__ = [
+    "Box",
+    "DecodeRules",
+    "Probe",
+    "RgbImage",
+    "Workshop",
+    "clamp",
+    "crop",
+    "decode",
+    "probe",
+    "recipe",
+    "to_rgb",
+]

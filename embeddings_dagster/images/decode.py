@@ -4,22 +4,13 @@ Models, thumbnails, exports and search all see pictures through it, so that a pi
 are the same pixels. It raises `ImageError` and nothing else.
 """
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from embeddings_dagster.images.opening import Opened, load, naming_errors
 from embeddings_dagster.images.pixels import separate
 from embeddings_dagster.images.profile import to_srgb
 from embeddings_dagster.images.rules import DecodeRules
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+from embeddings_dagster.images.upright import turn
 
 
 def decode(data: bytes, rules: DecodeRules) -> Image.Image:
@@ -40,8 +31,8 @@ def render(opened: Opened, rules: DecodeRules) -> Image.Image:
         picture = to_srgb(planes.colours, opened.image.info.get("icc_profile"))
         if planes.alpha is not None:
             picture = composite(picture, planes.alpha, rules.background)
-        turn = _UPRIGHT.get(_orientation(opened.image))
-        picture = picture.transpose(turn) if turn is not None else picture
+        needed = turn(opened)
+        picture = picture.transpose(needed) if needed is not None else picture
         picture.info.clear()
         return picture
 
@@ -55,14 +46,3 @@ def composite(picture: Image.Image, alpha: Image.Image, background: tuple[int, i
     canvas = Image.new("RGB", picture.size, background)
     canvas.paste(picture, mask=alpha)
     return canvas
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF (or else XMP) orientation, 1 to 8; 1 where the EXIF block is missing or broken. A loaded TIFF is upright."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-    except MemoryError:
-        raise
-    except Exception:  # a broken EXIF block is reported in many classes, and is never a reason to lose the picture
-        return 1
-    return value if isinstance(value, int) else 1

@@ -52,15 +52,35 @@ _MAGIC = (
     (re.compile(rb"P[4-6][\s#]"), PPM),  # P1 to P3 are text, which Pillow parses in Python: minutes for a large one
 )
 
+
+def _markup(start: bytes) -> re.Pattern[bytes]:
+    """Text that begins so, behind a byte-order mark and white space."""
+    return re.compile(rb"(\xef\xbb\xbf)?\s*" + start, re.IGNORECASE)
+
+
 # Not decodable here, but met often enough that a message should say what it is.
 _STRANGERS = (
-    (re.compile(rb"....ftyp", re.DOTALL), "a HEIC picture or a film; export it as JPEG"),
-    (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "a web page, perhaps an error page saved as a picture"),
-    (re.compile(rb"\s*(<\?xml|<svg)", re.IGNORECASE), "SVG or XML, which has no pixels; export it as PNG"),
+    (re.compile(rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL), "a HEIC picture; export it as JPEG"),
+    (re.compile(rb"....ftyp", re.DOTALL), "a film, or a picture of a film codec; export it as JPEG"),
+    (
+        _markup(rb"<(!doctype html|html|head|body|script|meta|title)"),
+        "a web page, perhaps an error page saved as a picture",
+    ),
+    (_markup(rb"<(\?xml|svg|!--|!doctype)"), "SVG or XML, which has no pixels; export it as PNG"),
     (re.compile(rb"%PDF"), "a PDF; export its pages as PNG"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "PostScript; export it as PNG"),
     (re.compile(rb"P[1-3][\s#]"), "a picture written as text (plain PNM); save it as PNG"),
     (re.compile(rb"8BPS"), "a Photoshop document; export it as PNG"),
     (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000; export it as JPEG or PNG"),
+    (re.compile(rb"\x00\x00\x00\x0cJXL |\xff\x0a"), "JPEG XL; export it as JPEG or PNG"),
+    (re.compile(rb"\xff\xd8"), "the beginning of a JPEG, and then something else; replace it"),
+    (re.compile(rb"v/1\x01|#\?(RADIANCE|RGBE)"), "a picture of high dynamic range; export it as JPEG or PNG"),
+    (re.compile(rb"FUJIFILMCCD-RAW|II(RO|RS|U\x00)|MMOR"), "a camera's raw file; export it as JPEG"),
+    (re.compile(rb"gimp xcf"), "a GIMP document; export it as PNG"),
+    (re.compile(rb"DDS |icns|qoif|\x59\xa6\x6a\x95"), "a picture of a format that is not accepted; export it as PNG"),
+    (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive; unpack it"),
+    (re.compile(rb"\x1aE\xdf\xa3|RIFF....(AVI |WAVE)|ID3|OggS", re.DOTALL), "sound or film"),
+    (_markup(rb"[{\[]"), "JSON or the like, perhaps an answer saved as a picture"),
     (re.compile(rb"\x00\x00[\x01\x02]\x00"), "a Windows icon or cursor; export it as PNG"),
     (re.compile(rb"\x00*$"), "nothing but zero bytes"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; fetch the real file with 'git lfs pull'"),

@@ -7,7 +7,8 @@ decode at once.
 Pillow's own bomb limit is not touched, because it is a setting of the whole process: the plugins of the allowlist are
 called directly, past `Image.open`, and the cap of the rules is checked instead. Its warnings are silenced: what they
 speak of is harmless (a damaged EXIF entry, a malformed APNG or MPO that is read as its first picture) or ends as an
-error as well. libtiff prints to the error stream of the process, which no thread can redirect for itself.
+error as well. libtiff prints to the error stream of the process, which no thread can redirect for itself: such
+formats are opened in a process of their own (see `workshop`).
 """
 
 import warnings
@@ -34,6 +35,9 @@ from embeddings_dagster.images.rules import DecodeRules
 # truncated picture would otherwise end as a half-grey one; the second covers the plugins' warnings alone.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.\w+ImagePlugin")
+
+# How decoders that do not raise MemoryError say it: Pillow's codec status -9, libwebp, libavif.
+_SIGNS_OF_MEMORY = ("decoder error -9", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,22 @@ def naming_errors(format_name: str) -> Iterator[None]:
     except ImageError:
         raise
     except MemoryError as error:
-        raise DecodeOutOfMemory(
-            f"{format_name}: not enough memory to decode it; free some, or lower rgb.max_pixels"
-        ) from error
+        raise _out_of_memory(format_name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooManyPixels(f"{format_name}: {_reason(error)}") from error
+        raise TooManyPixels(
+            f"{format_name}: {_reason(error)}; raise rgb.max_pixels and run with --retry-failed, or replace the picture"
+        ) from error
     except Exception as error:  # decoders raise a dozen classes on damaged bytes, and new ones with each release
+        if any(sign in str(error).lower() for sign in _SIGNS_OF_MEMORY):
+            raise _out_of_memory(format_name) from error
         raise DecodeFailed(
             f"{format_name}: {_reason(error)}; the file is damaged or of a variant that cannot be read: "
             "replace it, or save it again as PNG or JPEG"
         ) from error
+
+
+def _out_of_memory(format_name: str) -> DecodeOutOfMemory:
+    return DecodeOutOfMemory(f"{format_name}: not enough memory to decode it; free some, or lower rgb.max_pixels")
 
 
 def _open(data: bytes, rules: DecodeRules, *, load: bool) -> Opened:
@@ -106,6 +116,7 @@ def _open(data: bytes, rules: DecodeRules, *, load: bool) -> Opened:
     if kind is None:
         what = describe_stranger(data) if data else "the file is empty"
         raise FormatNotAllowed(f"not a picture of an accepted format: {what}")
+    data = png.metadata_first(data) if kind is PNG else data
     try:
         return _attempt(data, kind, rules, load=load, repaired=False)
     except DecodeFailed:
@@ -137,6 +148,10 @@ def _check_size(image: Image.Image, format_name: str, rules: DecodeRules) -> Non
         )
 
 
+def one_line(text: str) -> str:
+    """What a library said, as one printable line of bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:200])
+
+
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:200]
-    return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from embeddings_dagster.images.opening import Opened, open_header
+from embeddings_dagster.images.opening import Opened, naming_errors, open_header
 from embeddings_dagster.images.rules import DecodeRules
+from embeddings_dagster.images.upright import sizes
 
 
 @dataclass(frozen=True)
 class Probe:
-    """`width` and `height` are those of the stored pixels; a picture turned by EXIF swaps them when it is decoded.
+    """`width` and `height` are those of the stored pixels; `upright` is (width, height) of the decoded picture, which
+    has them swapped where EXIF says so.
 
     `passthrough`: RGB bytes that are kept as they are, provided that all of the file decodes.
     """
@@ -17,6 +19,7 @@ class Probe:
     mode: str
     width: int
     height: int
+    upright: tuple[int, int]
     passthrough: bool
 
 
@@ -27,8 +30,9 @@ def probe(data: bytes, rules: DecodeRules) -> Probe:
         ImageError: of no accepted format, too many bytes or pixels, or with a header that cannot be read.
     """
     opened = open_header(data, rules)
-    width, height = opened.image.size
-    return Probe(opened.name, opened.image.mode, width, height, passes_through(opened))
+    with naming_errors(opened.name):
+        stored, upright = sizes(opened)
+    return Probe(opened.name, opened.image.mode, *stored, upright, passes_through(opened))
 
 
 def passes_through(opened: Opened) -> bool:

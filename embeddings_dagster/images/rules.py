@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from PIL import features
 
 # Raise it with any change that alters a pixel of any picture: every picture is then made anew.
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 
 
 @dataclass(frozen=True)
 class DecodeRules:
-    """The background under transparent pixels (sRGB), what is refused (more pixels or bytes than this), and the longest
-    side of a thumbnail in pixels."""
+    """The background under transparent pixels (sRGB), what is refused (more pixels or bytes than this, and what takes
+    longer in a process of its own), and the longest side of a thumbnail in pixels."""
 
     background: tuple[int, int, int] = (255, 255, 255)
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 2**20
+    max_seconds: float = 60.0
     thumbnail_size: int = 256
 
 

@@ -14,7 +14,15 @@ from PIL import Image
 from embeddings_dagster.errors import DecodeFailed, DecodeOutOfMemory, ImageError, TooManyPixels
 from embeddings_dagster.images import DecodeRules, decode, probe, to_rgb
 from embeddings_dagster.images.opening import naming_errors
-from embeddings_dagster_tests.images.pictures import file_of, gradient, gradient_rgba, linear_profile
+from embeddings_dagster.images.risk import risk
+from embeddings_dagster_tests.images.pictures import (
+    chunk,
+    file_of,
+    gradient,
+    gradient_rgba,
+    ink_profile,
+    linear_profile,
+)
 
 # Pytest undoes the filter that `opening` sets when it is imported; the last test here shows it at work.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.\w+ImagePlugin")
@@ -24,6 +32,7 @@ EXIF = Image.Exif()
 EXIF[274], EXIF[0x010E] = 6, "description"
 TAGGED = {"exif": EXIF.tobytes(), "icc_profile": linear_profile()}
 GREY_16 = Image.new("I;16", (9, 7), 3000)
+TURN = chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="6"/>')
 FILES = {
     "jpeg": file_of(gradient(), "JPEG", **TAGGED),
     "mpo": file_of(gradient(), "MPO", save_all=True, append_images=[gradient()]),
@@ -40,6 +49,14 @@ FILES = {
     "16-bit tiff": file_of(GREY_16, "TIFF"),
     "avif": file_of(gradient(), "AVIF", **TAGGED),
     "pgm": file_of(GREY_16, "PPM"),
+    "progressive jpeg": file_of(gradient(), "JPEG", progressive=True, restart_marker_blocks=1),
+    "cmyk jpeg": file_of(gradient().convert("CMYK"), "JPEG", icc_profile=ink_profile()),
+    "palette tiff": file_of(gradient().quantize(16), "TIFF", compression="packbits"),
+    "fax tiff": file_of(gradient().convert("1"), "TIFF", compression="group4"),
+    "tiff of pages": file_of(gradient(), "TIFF", save_all=True, append_images=[gradient()], compression="tiff_lzw"),
+    "animated webp": file_of(gradient_rgba(), "WEBP", save_all=True, append_images=[gradient_rgba().rotate(90)]),
+    "animated avif": file_of(gradient(), "AVIF", save_all=True, append_images=[gradient().rotate(90)]),
+    "png with text": file_of(gradient(), "PNG")[:-12] + TURN + bytes(4) + b"IEND\xaeB`\x82",
     "ppm of few levels": b"P6 2 2 7\n" + bytes(range(8)) + bytes(4),
 }
 
@@ -68,17 +85,21 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(damaged())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_damaged_files_decode_or_end_as_image_errors(case: tuple[str, bytes]) -> None:
     _, data = case
+    assert isinstance(risk(data), str)
+    found, messages = {}, []
     for use in (probe, decode, to_rgb):
-        message = ""
         try:
-            use(data, RULES)
+            found[use] = use(data, RULES)
         except ImageError as error:
-            message = str(error)
-        assert message == "" or message.isprintable()
-        assert len(message) < 400
+            messages.append(str(error))
+    assert all(message.isprintable() and len(message) < 400 for message in messages)
+    assert (decode in found) == (to_rgb in found)
+    if decode in found:
+        assert found[probe].upright == found[decode].size == (found[to_rgb].width, found[to_rgb].height)
+        assert decode(found[to_rgb].data, RULES) == found[decode]
 
 
 @given(st.binary(max_size=100), st.sampled_from([FILES[name][:12] for name in sorted(FILES) if "ppm" not in name]))
