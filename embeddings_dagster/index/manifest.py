@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from embeddings_dagster.store import Previous
+from embeddings_dagster.store import Consumed, Previous
 
 METRIC = "inner_product"
 FLAT = "flat"  # exact: every vector is compared
@@ -32,23 +32,6 @@ class DeletionsEntry(NamedTuple):
     rows: int
     bytes: int
     sha256: str
-
-
-class Consumed(NamedTuple):
-    """The state of a batch of embeddings that a generation took in.
-
-    `failed` hashes the images that have failures (empty: none), `newest` is the moment that orders batches, as text
-    that sorts; both decide which batch an image is shown from, and neither is part of `content`.
-    """
-
-    version: int
-    content: str
-    failed: str = ""
-    newest: str = ""
-
-    def same_as(self, other: "Consumed") -> bool:
-        """Whether both say the same; a fold or a retried failure makes a new version of the same state."""
-        return self[1:] == other[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from embeddings_dagster.errors import CorruptFile, FormatTooNew
 from embeddings_dagster.index.library import library, one_thread
-from embeddings_dagster.index.local_files import local_file
 from embeddings_dagster.index.manifest import FLAT, SegmentEntry
 from embeddings_dagster.index.segment_writer import INDEX, ROWS, VECTORS
 from embeddings_dagster.store import Store
+from embeddings_dagster.store.local_file import local_file
 from embeddings_dagster.store.parts import Part
 
 READ_COLUMNS = ("image_id", "region", "batch")

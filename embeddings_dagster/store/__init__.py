@@ -20,7 +20,10 @@ misread.
 """
 
 from embeddings_dagster.store.chain import Chain
+from embeddings_dagster.store.consumed import Consumed
+from embeddings_dagster.store.erase import datasets_of, erase_batch, erase_ledger
 from embeddings_dagster.store.files import Files, Stat
+from embeddings_dagster.store.heads import Head, Heads
 from embeddings_dagster.store.ledger import Ledger, LedgerBatch, LedgerManifest
 from embeddings_dagster.store.manifest import Counts, FailuresEntry, Manifest, PartEntry, Previous
 from embeddings_dagster.store.open_part import PartLimits
@@ -33,10 +36,13 @@ from embeddings_dagster.store.writer import Writer
 
 __all__ = [
     "Chain",
+    "Consumed",
     "Counts",
     "Failure",
     "FailuresEntry",
     "Files",
+    "Head",
+    "Heads",
     "Ledger",
     "LedgerBatch",
     "LedgerManifest",
@@ -51,4 +57,7 @@ __all__ = [
     "VectorLookup",
     "Versions",
     "Writer",
+    "datasets_of",
+    "erase_batch",
+    "erase_ledger",
 ]

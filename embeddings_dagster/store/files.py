@@ -4,6 +4,7 @@ Its promise: a file appears under its name whole or not at all, and `create` has
 rename on the far side. All paths are relative to the root, with `/`.
 """
 
+import re
 import threading
 import uuid
 from abc import ABC, abstractmethod
@@ -68,8 +69,19 @@ class Files(ABC):
         """The names of the folders in a folder, sorted. A missing folder is empty."""
 
     @abstractmethod
+    def newest(self, folder: str, inside: str, name: re.Pattern[str]) -> dict[str, tuple[str, Stat]]:
+        """For each folder in `folder`, by name: the last file in its folder `inside` whose name fits, and its state.
+
+        Those without such a file are left out. However many folders there are, no file is opened.
+        """
+
+    @abstractmethod
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
+
+    @abstractmethod
+    def delete_folder(self, folder: str) -> None:
+        """Delete a folder with all that is in it, unfinished files included, if it is there."""
 
     @abstractmethod
     def stat(self, path: str) -> Stat | None:

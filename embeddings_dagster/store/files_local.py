@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,15 +90,35 @@ class LocalFiles(Files):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def newest(self, folder: str, inside: str, name: re.Pattern[str]) -> dict[str, tuple[str, Stat]]:
+        found = {}
+        for each in self.folders(folder):
+            place = f"{self._root}/{folder}/{each}/{inside}"  # plain strings: there may be thousands
+            try:
+                last = max(filter(name.fullmatch, os.listdir(place)), default=None)
+                if last is not None:
+                    found[each] = (last, _stat(os.stat(f"{place}/{last}")))
+            except (FileNotFoundError, NotADirectoryError):  # none, or erased meanwhile
+                continue
+        return found
+
     def delete(self, path: str) -> None:
         self.local(path).unlink(missing_ok=True)
+
+    def delete_folder(self, folder: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.local(folder))
 
     def stat(self, path: str) -> Stat | None:
         try:
             found = self.local(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stat(found.st_size, found.st_mtime_ns, str(found.st_ino))
+        return _stat(found)
+
+
+def _stat(found: os.stat_result) -> Stat:
+    return Stat(found.st_size, found.st_mtime_ns, str(found.st_ino))
 
 
 def _sync(handle: BinaryIO) -> None:

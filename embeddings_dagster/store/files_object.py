@@ -2,9 +2,10 @@
 
 import inspect
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -83,17 +84,41 @@ class ObjectFiles(Files):
         names = (str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == kind)
         return sorted(name for name in names if not name.startswith("."))
 
+    def newest(self, folder: str, inside: str, name: re.Pattern[str]) -> dict[str, tuple[str, Stat]]:
+        address = self._address(folder)
+        self._fs.invalidate_cache()  # of the folders below, too
+        try:
+            listed = self._fs.find(address, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        found: dict[str, tuple[str, Stat]] = {}
+        for path, info in sorted(listed.items()):
+            below = str(path).removeprefix("/").removeprefix(address.removeprefix("/")).strip("/").split("/")
+            if len(below) == 3 and below[1] == inside and name.fullmatch(below[2]) and not below[0].startswith("."):
+                found[below[0]] = (below[2], _stat(info))
+        return found
+
     def delete(self, path: str) -> None:
         try:
             self._fs.rm_file(self._address(path))
         except FileNotFoundError:
             return
 
+    def delete_folder(self, folder: str) -> None:
+        address = self._address(folder)
+        self._fs.invalidate_cache(address)
+        with suppress(FileNotFoundError):
+            self._fs.rm(address, recursive=True)
+
     def stat(self, path: str) -> Stat | None:
         try:
             info = self._fs.info(self._address(path))
         except FileNotFoundError:
             return None
-        changed = info.get("LastModified") or info.get("last_modified") or info.get("mtime") or info.get("created") or 0
-        seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
-        return Stat(int(info["size"] or 0), int(seconds * 1e9), str(info.get("ETag") or info.get("etag") or ""))
+        return _stat(info)
+
+
+def _stat(info: dict[str, Any]) -> Stat:
+    changed = info.get("LastModified") or info.get("last_modified") or info.get("mtime") or info.get("created") or 0
+    seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+    return Stat(int(info["size"] or 0), int(seconds * 1e9), str(info.get("ETag") or info.get("etag") or ""))

@@ -5,11 +5,11 @@ which batches changed, and since when.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from embeddings_dagster.errors import CommitConflict, StoreError
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.content import content_of, row_digests
-from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.files import Files, Stat
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.parts import Part, write_part
 from embeddings_dagster.store.steps import reached
@@ -98,20 +98,46 @@ def _to_time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
+class Newest(NamedTuple):
+    """A manifest, and the state of the file that it was read from."""
+
+    manifest: LedgerManifest
+    stat: Stat
+
+
 class Ledger:
     """All versions of one source's ledger."""
 
-    def __init__(self, files: Files, checked: Checked, source: str) -> None:
+    def __init__(
+        self, files: Files, checked: Checked, source: str, newest: "MutableMapping[str, Newest] | None" = None
+    ) -> None:
+        """`newest`: the newest manifest of each source, as this process last read it."""
         self.source = source
+        self._newest = {} if newest is None else newest
         self.folder = f"sources/{source}"
         self.versions = Versions(files, f"{self.folder}/manifests", f"ledger of source {source}")
         self._files = files
         self._checked = checked
 
     def latest(self) -> LedgerManifest | None:
-        """The newest version. Raises CorruptFile, FormatTooNew."""
+        """The newest version; read and verified once, as long as its file stays as it is.
+
+        A ledger of ten thousand batches has four megabytes, and each run of a batch asks for it.
+
+        Raises:
+            CorruptFile, FormatTooNew: it cannot be used.
+        """
         numbers = self.versions.numbers()
-        return self.get(numbers[-1]) if numbers else None
+        if not numbers:
+            return None
+        stat = self._files.stat(self.versions.path(numbers[-1]))
+        known = self._newest.get(self.source)
+        if known is not None and (known.manifest.version, known.stat) == (numbers[-1], stat):
+            return known.manifest
+        manifest = self.get(numbers[-1])
+        if stat is not None:
+            self._newest[self.source] = Newest(manifest, stat)
+        return manifest
 
     def get(self, version: int) -> LedgerManifest:
         return LedgerManifest.from_document(self.versions.read(version))

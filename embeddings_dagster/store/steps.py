@@ -25,6 +25,7 @@ STEPS: Final = {
     "ledger:written": "one batch of a ledger is whole; no manifest names it",
     "segment:written": "an index segment's files are whole; no generation names them",
     "deletions:written": "a deletions file of an index is whole; no generation names it",
+    "catalogue:written": "the catalogue's file is whole; no generation names it",
 }
 
 _reached: Counter[str] = Counter()

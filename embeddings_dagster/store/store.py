@@ -2,31 +2,38 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from filelock import FileLock
 
 from embeddings_dagster.store.chain import Chain
 from embeddings_dagster.store.checked import Checked
-from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.files import Files, Stat
 from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.files_object import ObjectFiles
-from embeddings_dagster.store.ledger import Ledger
-from embeddings_dagster.store.vectors import VectorLookup
+from embeddings_dagster.store.heads import Heads, read_heads
+from embeddings_dagster.store.ledger import Ledger, Newest
+from embeddings_dagster.store.vectors import Listing, VectorLookup
 from embeddings_dagster.store.verify import Problem, verify_store
+from embeddings_dagster.store.versions import NAME as VERSION
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]+")
 SINGLE_DATASETS = ("raw_images", "rgb_images")
 
 
 class Store:
-    """Opens what is under a root. Holds no state but `checked`, and is safe to share among threads."""
+    """Opens what is under a root. Safe to share among threads; all state it holds is what may be forgotten: which files
+    were checked, when batches were listed, and the newest ledgers."""
 
     def __init__(self, files: Files, cache: Path) -> None:
         self.files = files
         self.cache = cache
         self.checked = Checked(files, cache)
+        self._listings: dict[Path, Listing] = {}
+        self._ledgers: dict[str, Newest] = {}
 
     @classmethod
     def open(cls, root: str | Path, cache: Path) -> "Store":
@@ -53,8 +60,22 @@ class Store:
 
     def batches(self, dataset: str) -> list[str]:
         """The batches of a dataset that have a version, complete or not, sorted."""
-        names = filter(NAME.fullmatch, self.files.folders(dataset))
-        return [name for name in names if self.chain(dataset, name).versions.numbers()]
+        return sorted(self.newest(dataset))
+
+    def newest(self, dataset: str) -> dict[str, tuple[str, Stat]]:
+        """The batches of a dataset that have a version, each with the name of its newest manifest, and its state."""
+        found = self.files.newest(dataset, "manifests", VERSION)
+        return {batch: newest for batch, newest in found.items() if NAME.fullmatch(batch)}
+
+    def heads(self, dataset: str, *, at_most: int | None = None, first: Callable[[str], Any] | None = None) -> Heads:
+        """The newest version of every batch of a dataset, by a listing and what is remembered of manifests.
+
+        At most `at_most` that are new are opened (default: all), those with the lowest `first` before others.
+
+        Raises:
+            FormatTooNew: a newer release wrote one.
+        """
+        return read_heads(self, dataset, at_most=at_most, first=first)
 
     def datasets(self) -> list[str]:
         """Every dataset of rows there is."""
@@ -65,7 +86,7 @@ class Store:
     def ledger(self, source: str) -> Ledger:
         """The ledger of a source. Raises ValueError for an impossible name."""
         _require_name(source)
-        return Ledger(self.files, self.checked, source)
+        return Ledger(self.files, self.checked, source, self._ledgers)
 
     def sources(self) -> list[str]:
         """The sources that have a ledger, sorted."""
@@ -76,7 +97,8 @@ class Store:
         """The look-up of reusable vectors of a model and fingerprint."""
         for name in (model, fp12):
             _require_name(name)
-        return VectorLookup(self, f"embeddings/{model}/{fp12}", self.cache / "vectors" / f"{model}-{fp12}.sqlite")
+        database = self.cache / "vectors" / f"{model}-{fp12}.sqlite"
+        return VectorLookup(self, f"embeddings/{model}/{fp12}", database, self._listings)
 
     def lock(self, name: str, timeout: float = -1) -> FileLock:
         """A lock among this machine's processes, for use in `with`. Saves work; the guarantee is the commit's.

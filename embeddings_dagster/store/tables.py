@@ -4,13 +4,14 @@
 out of it (`run_id`, how an input was described) can change without making anything downstream stale.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
 
 BOX = pa.struct([("x", pa.int32()), ("y", pa.int32()), ("w", pa.int32()), ("h", pa.int32())])
-REGION = pa.struct([("region", pa.int16()), ("box", BOX), ("text", pa.string())])
+REGION = pa.struct([("region", pa.int16()), ("box", BOX), ("text", pa.string()), ("problem", pa.string())])
 IMAGE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
 
 
@@ -54,6 +55,29 @@ RAW = Table(
         "regions", "scraped_at", "metadata",
     ),
 )  # fmt: skip
+
+_META_TYPES = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+
+
+def meta_column(field: str) -> str:
+    """The column of a metadata field that the settings name."""
+    return f"meta_{field}"
+
+
+def raw(fields: Mapping[str, str]) -> Table:
+    """`RAW` with a typed column for each field: text, number, integer, boolean or time, by its name."""
+    columns = {meta_column(name): _META_TYPES[fields[name]] for name in sorted(fields)}
+    schema = RAW.schema
+    for name, kind in columns.items():
+        schema = schema.append(pa.field(name, kind))
+    return replace(RAW, schema=schema, identity=(*RAW.identity, *columns))
+
 
 RGB = Table(
     "rgb_images",

@@ -5,32 +5,40 @@ because the row it points to is read through the same checks as any other and mu
 """
 
 import sqlite3
+import time
+import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from embeddings_dagster.errors import CorruptFile
+from embeddings_dagster.store.files import Stat
 from embeddings_dagster.store.parts import Part
+from embeddings_dagster.store.remembered import Remembered, transaction
 
 if TYPE_CHECKING:
     from embeddings_dagster.store.chain import Chain
     from embeddings_dagster.store.store import Store
 
 Vector = npt.NDArray[np.float32]
-Result = TypeVar("Result")
 TABLES = """
-create table if not exists synced (batch text primary key, version integer) without rowid;
+create table if not exists taken (batch text primary key, version integer, state text) without rowid;
+create table if not exists name (name text);
 create table if not exists parts (id integer primary key, batch text, file text, sha256 text, unique (batch, file));
 create table if not exists vectors (input_hash text, part integer, row integer, primary key (input_hash, part))
     without rowid;
 """
 FIND = """select part, batch, file, sha256, input_hash, row from vectors join parts on parts.id = part
     where input_hash in ({marks})"""
+# A picture that is in every batch, such as "no image", would make each look for it read as many places as there are
+# batches. A few places are enough: one that is gone when it is needed is forgotten, and a new one then remembered.
+INSERT = """insert or replace into vectors select ?1, ?2, ?3
+    where (select count(*) from vectors where input_hash = ?1) < 4"""
 CHUNK = 500  # variables in one SQLite statement
 
 
@@ -41,54 +49,57 @@ class _PartRef(NamedTuple):
     sha256: str
 
 
+class Listing(NamedTuple):
+    """A listing of all batches: for which database, and when, in seconds of the monotonic clock."""
+
+    name: str
+    at: float
+
+
 class VectorLookup:
     """The vectors of all committed parts of a dataset, of rows that died since, too."""
 
-    def __init__(self, store: "Store", dataset: str, database: Path) -> None:
+    def __init__(self, store: "Store", dataset: str, database: Path, listings: "MutableMapping[Path, Listing]") -> None:
+        """`listings`: when this process last listed the batches, by database."""
         self._store = store
         self._dataset = dataset
-        self._database = database
+        self._remembered = Remembered(database, TABLES)
+        self._listings = listings
 
-    def sync(self) -> None:
-        """Take in what was committed since the last time; each manifest and each part is read once."""
-        self._guarded(self._sync)
+    def sync(self, *, every: float = 0.0) -> None:
+        """Take in what was committed since the last time; each manifest and each part is read once.
+
+        To tell what is new, all batches are listed; a process that has done so within `every` seconds does not again.
+        """
+        self._remembered.do(lambda connection: self._sync(connection, every))
+
+    def sync_batch(self, batch: str) -> None:
+        """Take in what was committed in one batch; no other is looked at."""
+        chain = self._store.chain(self._dataset, batch)
+
+        def take(connection: sqlite3.Connection) -> None:
+            if numbers := chain.versions.numbers():
+                stat = self._store.files.stat(chain.versions.path(numbers[-1]))
+                _take_batch(connection, chain, numbers[-1], _state(stat))
+
+        self._remembered.do(take)
 
     def find(self, input_hashes: Iterable[str]) -> dict[str, Vector]:
         """The vectors there are, by input hash: float32 arrays of shape (D,). What is not found is left out."""
         wanted = sorted(set(input_hashes))
-        return self._guarded(lambda connection: self._find(connection, wanted))
+        return self._remembered.do(lambda connection: self._find(connection, wanted))
 
-    def _guarded(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Do `work`, and once more where the file was deleted meanwhile, or is not a database."""
-        try:
-            with self._connected() as connection:
-                return work(connection)
-        except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError):
-                self._database.unlink(missing_ok=True)
-            with self._connected() as connection:
-                return work(connection)
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        self._database.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._database, timeout=60, isolation_level=None)) as connection:
-            connection.execute("pragma synchronous = off")  # derived: a loss costs another sync
-            connection.executescript(TABLES)
-            yield connection
-
-    def _sync(self, connection: sqlite3.Connection) -> None:
-        for batch in self._store.batches(self._dataset):
-            chain = self._store.chain(self._dataset, batch)
-            with _transaction(connection):
-                found = connection.execute("select version from synced where batch = ?", (batch,)).fetchone()
-                versions = [number for number in chain.versions.numbers() if not found or number > found[0]]
-                for number in versions:
-                    with suppress(CorruptFile):  # `verify` is who complains; a vector less is a vector computed again
-                        for entry in chain.get(number).parts:
-                            _take_in(connection, chain, entry.file, entry.sha256)
-                if versions:
-                    connection.execute("insert or replace into synced values (?, ?)", (batch, versions[-1]))
+    def _sync(self, connection: sqlite3.Connection, every: float) -> None:
+        name, now = _name(connection), time.monotonic()
+        last = self._listings.get(self._remembered.database)
+        if last is not None and last.name == name and now - last.at < every:
+            return
+        taken = {batch: (version, state) for batch, version, state in connection.execute("select * from taken")}
+        for batch, (file, stat) in self._store.newest(self._dataset).items():
+            number, state = int(file.partition(".")[0]), _state(stat)
+            if taken.get(batch) != (number, state):
+                _take_batch(connection, self._store.chain(self._dataset, batch), number, state)
+        self._listings[self._remembered.database] = Listing(name, now)
 
     def _find(self, connection: sqlite3.Connection, wanted: list[str]) -> dict[str, Vector]:
         found: dict[str, Vector] = {}
@@ -100,18 +111,36 @@ class VectorLookup:
                 with self._store.chain(self._dataset, ref.batch).part(ref.file, ref.sha256) as part:
                     found.update(_read_rows(part, missing))
             except CorruptFile:  # or gone, which is how gc leaves it
-                with _transaction(connection):
+                with transaction(connection):
                     connection.execute("delete from vectors where part = ?", (ref.id,))
                     connection.execute("delete from parts where id = ?", (ref.id,))
         return found
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Two processes that sync at once take turns, and the second finds the work done."""
-    connection.execute("begin immediate")
-    with connection:
-        yield
+def _name(connection: sqlite3.Connection) -> str:
+    """The name of this database: one that was deleted and made again has another."""
+    if not (found := connection.execute("select name from name").fetchone()):
+        with transaction(connection):
+            connection.execute("insert into name select ? where not exists (select * from name)", (uuid.uuid4().hex,))
+            found = connection.execute("select name from name").fetchone()
+    return str(found[0])
+
+
+def _state(stat: Stat | None) -> str:
+    return "" if stat is None else f"{stat.size} {stat.mtime_ns} {stat.identity}"
+
+
+def _take_batch(connection: sqlite3.Connection, chain: "Chain", newest: int, state: str) -> None:
+    """Take in the versions that were not taken yet; all of them, where the batch was erased and begun again."""
+    with transaction(connection):
+        found = connection.execute("select version from taken where batch = ?", (chain.batch,)).fetchone()
+        before = found[0] if found and found[0] < newest else 0
+        for number in chain.versions.numbers():
+            if number > before:
+                with suppress(CorruptFile):  # `verify` is who complains; a vector less is a vector computed again
+                    for entry in chain.get(number).parts:
+                        _take_in(connection, chain, entry.file, entry.sha256)
+        connection.execute("insert or replace into taken values (?, ?, ?)", (chain.batch, newest, state))
 
 
 def _take_in(connection: sqlite3.Connection, chain: "Chain", file: str, sha256: str) -> None:
@@ -126,7 +155,7 @@ def _take_in(connection: sqlite3.Connection, chain: "Chain", file: str, sha256: 
         "insert into parts (batch, file, sha256) values (?, ?, ?)", (chain.batch, file, sha256)
     )
     rows = ((input_hash, inserted.lastrowid, row) for row, input_hash in enumerate(hashes))
-    connection.executemany("insert or replace into vectors values (?, ?, ?)", rows)
+    connection.executemany(INSERT, rows)
 
 
 def _candidates(connection: sqlite3.Connection, wanted: list[str]) -> list[tuple[_PartRef, dict[int, str]]]:

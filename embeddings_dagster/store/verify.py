@@ -165,13 +165,13 @@ def _newest_version(store: "Store", name: str) -> int | None:
 
 def _verify_ledger(store: "Store", ledger: Ledger, deep: bool) -> Iterator[Problem]:
     remedy = "restore it from a backup, or delete the newest manifest of the ledger and run again"
+    newest = ledger.versions.numbers()[-1]
     try:
-        manifest = ledger.latest()
+        manifest = ledger.get(newest)
     except StoreError as error:
-        newest = ledger.versions.path(ledger.versions.numbers()[-1])
-        yield Problem("sources", ledger.source, newest, str(error), remedy)
+        yield Problem("sources", ledger.source, ledger.versions.path(newest), str(error), remedy)
         return
-    for batch in manifest.batches.values() if manifest else ():
+    for batch in manifest.batches.values():
         path = ledger.path(batch.file)
         for reason in _file_reasons(store, path, _Expected(batch.sha256, batch.rows, batch.bytes), deep):
             yield Problem("sources", batch.key, path, reason, remedy)

@@ -18,20 +18,42 @@ FORMAT_VERSION = 1
 SEAL = "self_sha256"
 NAME = re.compile(r"([0-9]{8})\.json")
 
-
-def _encode(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True).encode()
+# A key of the document itself begins a line, and what lies in it is indented; earlier releases indented all by one
+# more. A string in JSON holds no line break, so no text can look like such a line.
+_SEALED = re.compile(rb'\n"self_sha256": "([0-9a-f]{64})"(,?)(?=\n)')
+_SEALED_INDENTED = re.compile(rb'\n "self_sha256": "([0-9a-f]{64})"(,?)(?=\n)')
+_compact = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 def seal(body: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with `format_version`, and `self_sha256`: the sha256 of the document without that field."""
+    return _sealed(body)[0]
+
+
+def _sealed(body: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The sealed document, and its bytes."""
     document = {**body, "format_version": FORMAT_VERSION}
     document.pop(SEAL, None)
-    return {**document, SEAL: hashlib.sha256(_encode(document)).hexdigest()}
+    lines = {name: _value(value) for name, value in document.items()}
+    sha256 = hashlib.sha256(_joined(lines)).hexdigest()
+    return {**document, SEAL: sha256}, _joined({**lines, SEAL: _compact(sha256)})
+
+
+def _value(value: Any) -> str:
+    """JSON with a line for each element, so that two versions can be compared by eye; what is in one is compact."""
+    if isinstance(value, Mapping) and value:
+        return "{\n " + ",\n ".join(f"{_compact(name)}: {_compact(value[name])}" for name in sorted(value)) + "\n}"
+    if isinstance(value, list | tuple) and value:
+        return "[\n " + ",\n ".join(map(_compact, value)) + "\n]"
+    return _compact(value)
+
+
+def _joined(lines: Mapping[str, str]) -> bytes:
+    return ("{\n" + ",\n".join(f"{_compact(name)}: {lines[name]}" for name in sorted(lines)) + "\n}").encode()
 
 
 def unseal(data: bytes, path: str) -> dict[str, Any]:
-    """The document in `data`, proven to be what was sealed.
+    """The document in `data`, proven to be what was sealed; nothing is encoded again for that.
 
     Raises:
         CorruptFile: not a byte of it may differ.
@@ -40,15 +62,30 @@ def unseal(data: bytes, path: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
         version = int(document["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _corrupt(path) from error
     if version > FORMAT_VERSION:
         raise FormatTooNew(
             f"{path} has format {version}; this release reads up to {FORMAT_VERSION}. Upgrade embeddings-dagster."
         )
-    if _encode(document) != data or seal(document) != document:
+    if not _is_whole(data, document):
         raise _corrupt(path)
     return dict(document)
+
+
+def _is_whole(data: bytes, document: Mapping[str, Any]) -> bool:
+    """Whether the seal is that of all other bytes, and stands where it was put: the keys are in their order."""
+    found = (_SEALED_INDENTED if data.startswith(b"{\n ") else _SEALED).search(data)
+    if found is None or document.get(SEAL) != found[1].decode() or list(document) != sorted(document):
+        return False
+    start, end = found.span()
+    if not found[2]:  # it is the last one, and what it follows has a comma only because of it
+        if data[start - 1 : start] != b",":
+            return False
+        start -= 1
+    digest = hashlib.sha256(memoryview(data)[:start])
+    digest.update(memoryview(data)[end:])
+    return digest.hexdigest() == found[1].decode()
 
 
 def _corrupt(path: str) -> CorruptFile:
@@ -88,9 +125,9 @@ class Versions:
         Raises:
             CommitConflict: that version exists, and is not this one.
         """
-        document = seal(body)
+        document, data = _sealed(body)
         try:
-            self._files.create(self.path(number), _encode(document))
+            self._files.create(self.path(number), data)
         except FileExistsError as error:
             # A reply that got lost on the way makes a client try again and meet its own file.
             if self.read(number)[SEAL] != document[SEAL]:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,20 @@ def test_a_written_file_is_read_back_and_listed(files: Files) -> None:
     assert files.names("a/b") == ["part"]
     assert files.folders("a") == ["b"]
     assert files.names("a") == files.folders("a/b") == []
+
+
+def test_the_newest_file_of_each_folder_is_listed_with_its_state(files: Files) -> None:
+    for path in ("a/x/m/1.json", "a/x/m/3.json", "a/x/m/2.json", "a/x/m/9.txt", "a/y/m/1.json", "a/z/other/1.json",
+                 "a/x/m/deeper/8.json", "a/.hidden/m/1.json", "a/file", "b/x/m/7.json"):  # fmt: skip
+        with files.writing(path) as handle:
+            handle.write(path.encode())
+    newest = files.newest("a", "m", re.compile(r"[0-9]\.json"))
+    assert newest == {
+        "x": ("3.json", files.stat("a/x/m/3.json")),
+        "y": ("1.json", files.stat("a/y/m/1.json")),
+    }
+    assert list(newest) == ["x", "y"]
+    assert files.newest("nowhere", "m", re.compile(".*")) == {}
 
 
 def test_a_file_that_is_being_written_is_not_there(files: Files) -> None:

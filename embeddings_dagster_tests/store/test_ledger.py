@@ -138,3 +138,28 @@ def test_rows_that_cannot_be_a_batch_are_refused(ledger: Ledger) -> None:
         with pytest.raises(StoreError, match="ledger, batch art__0001: rows of another batch, or several rows"):
             commit(ledger, rows)
     assert ledger.latest() is None
+
+
+def test_the_newest_ledger_is_read_once_as_long_as_its_file_stays(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run of a batch asks for it, and that of ten thousand batches has megabytes."""
+    first = commit(ledger, table(10))
+    opened, read = [], store.files.read
+    monkeypatch.setattr(store.files, "read", lambda path: opened.append(path) or read(path))
+    assert [store.ledger("art").latest() for _ in range(3)] == [first] * 3
+    assert len(opened) == 1
+    second = commit(store.ledger("art"), table(11))
+    assert store.ledger("art").latest() == second
+    store.files.delete(ledger.versions.path(second.version))
+    assert store.ledger("art").latest() == first
+
+
+def test_a_ledger_that_was_forgotten_and_begun_again_is_read_anew(store: Store, ledger: Ledger) -> None:
+    before = commit(ledger, table(10))
+    assert store.ledger("art").latest() == before
+    store.files.delete_folder("sources/art")
+    assert store.ledger("art").latest() is None
+    after = commit(store.ledger("art"), table(12))
+    assert after.version == before.version
+    assert store.ledger("art").latest() == after

@@ -12,6 +12,7 @@ from embeddings_dagster_tests.store import (
     test_damage,
     test_files,
     test_fold,
+    test_heads,
     test_ledger,
     test_limits,
     test_model,
@@ -92,6 +93,7 @@ PROMISE = {
     ],
     "The cache may be deleted at any time.": [
         test_checked.test_the_cache_may_be_lost_at_any_time,
+        test_heads.test_the_cache_may_be_lost_at_any_time,
         test_vectors.test_the_cache_may_be_lost_at_any_time,
     ],
     "Storage that cannot create a file exclusively is refused for writing.": [

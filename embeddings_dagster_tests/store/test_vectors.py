@@ -85,6 +85,52 @@ def test_a_sync_reads_only_what_is_new(
     assert found(lookup, "hash-art:a", "hash-art:c") == {"hash-art:a", "hash-art:c"}
 
 
+def test_a_process_lists_the_batches_now_and_then_and_knows_what_it_committed_itself(
+    store: Store, lookup: VectorLookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of ten thousand batches that listed them all for each would be quadratic."""
+    listings, list_all = [], store.files.newest
+    monkeypatch.setattr(store.files, "newest", lambda *asked: listings.append(asked) or list_all(*asked))
+    lookup.sync(every=3600)
+    commit(store.chain(DATASET, "art__0001"), "art:a")
+    commit(store.chain(DATASET, "art__0002"), "art:b")
+    lookup.sync_batch("art__0002")
+    again = store.vectors("tiny", FP12)
+    again.sync(every=3600)
+    assert len(listings) == 1
+    assert found(again, "hash-art:a", "hash-art:b") == {"hash-art:b"}
+    again.sync()
+    assert len(listings) == 2
+    assert found(again, "hash-art:a") == {"hash-art:a"}
+
+
+def test_a_listing_counts_for_the_database_it_was_made_for(store: Store, lookup: VectorLookup) -> None:
+    commit(chain_of(store), "art:a")
+    lookup.sync(every=3600)
+    (database,) = (store.cache / "vectors").iterdir()
+    database.unlink()
+    lookup.sync(every=3600)
+    assert found(lookup, "hash-art:a") == {"hash-art:a"}
+
+
+def test_another_process_lists_for_itself(store: Store, lookup: VectorLookup) -> None:
+    lookup.sync(every=3600)
+    commit(chain_of(store), "art:a")
+    another = VectorLookup(store, DATASET, store.cache / "vectors" / f"tiny-{FP12}.sqlite", {})
+    another.sync(every=3600)
+    assert found(another, "hash-art:a") == {"hash-art:a"}
+
+
+def test_a_batch_that_was_erased_and_made_again_is_taken_in(store: Store, lookup: VectorLookup) -> None:
+    commit(chain_of(store), "art:a")
+    commit(chain_of(store), "art:b")
+    lookup.sync()
+    store.files.delete_folder(chain_of(store).folder)
+    commit(chain_of(store), "art:c")
+    lookup.sync()
+    assert found(lookup, "hash-art:a", "hash-art:c") == {"hash-art:c"}
+
+
 def test_a_part_that_is_gone_or_damaged_is_not_found_and_another_copy_is(store: Store, lookup: VectorLookup) -> None:
     manifests = [commit(store.chain(DATASET, batch), "art:a", "art:b") for batch in ("art__0001", "art__0002")]
     lookup.sync()
@@ -153,3 +199,19 @@ def test_two_may_sync_at_once(tmp_path: Path) -> None:
         assert connection.execute("select count(*) from vectors").fetchone() == (4,)
     connection.close()
     assert found(store.vectors("tiny", FP12), "hash-art:a") == {"hash-art:a"}
+
+
+def test_a_picture_that_is_in_every_batch_is_remembered_in_a_few_places(store: Store, lookup: VectorLookup) -> None:
+    """Else the first run of ten thousand batches that share a picture would be quadratic."""
+    manifests = [commit(store.chain(DATASET, f"art__{number:04}"), "art:same") for number in range(9)]
+    lookup.sync()
+    (database,) = (store.cache / "vectors").iterdir()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("select count(*) from vectors").fetchone() == (4,)
+    connection.close()
+    for number in range(4):
+        store.files.delete(store.chain(DATASET, f"art__{number:04}").files(manifests[number])[0])
+    assert found(lookup, "hash-art:same") == set()
+    commit(store.chain(DATASET, "art__0009"), "art:same")
+    lookup.sync()
+    assert found(lookup, "hash-art:same") == {"hash-art:same"}

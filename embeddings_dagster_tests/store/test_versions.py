@@ -1,4 +1,7 @@
+import hashlib
 import json
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,34 @@ from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.versions import Versions, seal, unseal
 
 BODY = {"batch": "art__0001", "parts": [{"file": "parts/a.parquet", "rows": 3, "dead": [1]}], "recipe": "ré"}
-SEALED = json.dumps(seal(BODY), ensure_ascii=False, indent=1, sort_keys=True).encode()
+MIDDLE = {**BODY, "previous": {"self_sha256": "0" * 64, "version": 1}, "version": 2}  # the seal is not the last line
+
+
+def written(body: dict[str, object]) -> bytes:
+    """The bytes of a committed document."""
+    with tempfile.TemporaryDirectory() as folder:
+        Versions(LocalFiles(Path(folder)), "manifests", "the thing").create(1, body)
+        return (Path(folder) / "manifests/00000001.json").read_bytes()
+
+
+def indented(body: dict[str, object]) -> bytes:
+    """The bytes as earlier releases wrote them."""
+    return json.dumps(seal_of_before(body), ensure_ascii=False, indent=1, sort_keys=True).encode()
+
+
+def seal_of_before(body: dict[str, object]) -> dict[str, object]:
+    document = {**body, "format_version": 1}
+    text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True)
+    return {**document, "self_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+LAYOUTS = {
+    "last": written(BODY),
+    "middle": written(MIDDLE),
+    "before": indented(BODY),
+    "before, middle": indented(MIDDLE),
+}
+SEALED = LAYOUTS["last"]
 
 
 @pytest.fixture
@@ -33,12 +63,90 @@ def test_versions_are_listed_in_order_and_strangers_are_not(versions: Versions, 
     assert versions.path(10) == "manifests/00000010.json"
 
 
-@given(st.integers(0, len(SEALED) * 8 - 1))
-def test_any_flipped_bit_of_a_document_is_an_error(bit: int) -> None:
-    data = bytearray(SEALED)
-    data[bit // 8] ^= 1 << bit % 8
-    with pytest.raises((CorruptFile, FormatTooNew), match=r"manifest\.json"):
-        unseal(bytes(data), "manifest.json")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_flipped_bit_of_a_document_is_an_error(layout: str) -> None:
+    for bit in range(len(LAYOUTS[layout]) * 8):
+        data = bytearray(LAYOUTS[layout])
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((CorruptFile, FormatTooNew), match=r"manifest\.json"):
+            unseal(bytes(data), "manifest.json")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_byte_more_or_less_anywhere_is_an_error(layout: str) -> None:
+    data = LAYOUTS[layout]
+    for place in range(len(data)):
+        for other in (
+            data[:place] + data[place + 1 :],
+            *(data[:place] + more + data[place:] for more in (b" ", b"\n")),
+        ):
+            with pytest.raises((CorruptFile, FormatTooNew)):
+                unseal(other, "manifest.json")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_seal_that_stands_elsewhere_or_twice_is_an_error(layout: str) -> None:
+    lines = LAYOUTS[layout].split(b"\n")
+    (own,) = [
+        number for number, line in enumerate(lines) if re.match(rb' ?"self_sha256"', line) and b"0" * 64 not in line
+    ]
+    rest = [*lines[:own], *lines[own + 1 :]]
+    line = lines[own].rstrip(b",")
+    for place in range(len(lines)):
+        for comma in (b"", b","):
+            moved = [*rest[:place], line + comma, *rest[place:]]
+            if moved != lines:
+                with pytest.raises(CorruptFile):
+                    unseal(b"\n".join(moved), "manifest.json")
+            with pytest.raises(CorruptFile):
+                unseal(b"\n".join([*lines[:place], line + comma, *lines[place:]]), "manifest.json")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_seal_of_other_bytes_is_an_error(layout: str) -> None:
+    other = hashlib.sha256(b"other").hexdigest().encode()
+    (own,) = re.findall(rb'\n ?"self_sha256": "([1-9a-f][0-9a-f]*)"', LAYOUTS[layout])
+    for wrong in (other, own.upper(), own[:-1], own + b"0"):
+        with pytest.raises(CorruptFile):
+            unseal(LAYOUTS[layout].replace(own, wrong), "manifest.json")
+
+
+@pytest.mark.parametrize("body", [BODY, MIDDLE])
+def test_a_document_of_an_earlier_release_is_read(body: dict[str, object]) -> None:
+    assert unseal(indented(body), "manifest.json") == seal_of_before(body)
+
+
+TEXTS = st.text(st.characters(codec="utf-8"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.just("self_sha256"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_whatever_is_sealed_is_read_back(body: dict[str, object]) -> None:
+    sealed = unseal(written(body), "manifest.json")
+    assert sealed == seal(body)
+    assert {name: value for name, value in sealed.items() if name != "self_sha256"} == {
+        **{name: value for name, value in body.items() if name != "self_sha256"},
+        "format_version": 1,
+    }
+
+
+def test_each_element_has_a_line_so_that_versions_can_be_compared_by_eye() -> None:
+    text = written({"parts": [{"file": "a", "rows": [1]}, {"file": "b"}], "inputs": {"x": {"v": 1}}}).decode()
+    assert text.splitlines()[:-2] == [
+        "{",
+        '"format_version": 1,',
+        '"inputs": {',
+        ' "x": {"v":1}',
+        "},",
+        '"parts": [',
+        ' {"file":"a","rows":[1]},',
+        ' {"file":"b"}',
+        "],",
+    ]
 
 
 @pytest.mark.parametrize("data", [b"", SEALED[:-1], SEALED[:40], b"[]", b"null", b"\xff", SEALED + b"\n"])

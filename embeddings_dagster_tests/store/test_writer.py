@@ -133,7 +133,8 @@ def test_a_table_without_regions_has_whole_images(store: Store) -> None:
     writer.add([{"image_id": "art:a", "input_hash": "h", "regions": [{"region": 1, "box": None, "text": "Hi"}]}])
     manifest = writer.finish(inputs={}, total=1)
     assert chain.writer(RAW, run_id="run", label={}).present() == {A: "h"}
-    assert chain.rows(manifest, ["regions"]).to_pylist() == [{"regions": [{"region": 1, "box": None, "text": "Hi"}]}]
+    [row] = chain.rows(manifest, ["regions"]).to_pylist()
+    assert row == {"regions": [{"region": 1, "box": None, "text": "Hi", "problem": None}]}
 
 
 def test_present_and_failed_tell_of_the_base_alone(chain: Chain) -> None:

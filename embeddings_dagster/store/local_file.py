@@ -1,16 +1,16 @@
 """Hands out a committed file of the store as a path on this machine, its sha256 checked once.
 
-faiss and memory maps need real files. On a local root that is the file itself; from an object store it is a copy under
-`cache/`, fetched once, checked like any other file, and fetched again when the copy is damaged or gone.
+faiss, memory maps and SQLite need real files. On a local root that is the file itself; from an object store it is a
+copy under `cache/`, fetched once, checked like any other file, and fetched again when the copy is damaged or gone.
 """
 
 import shutil
 from pathlib import Path
 
 from embeddings_dagster.errors import CorruptFile
-from embeddings_dagster.store import Store
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.files_local import LocalFiles
+from embeddings_dagster.store.store import Store
 
 CHUNK = 2**20
 
@@ -26,7 +26,7 @@ def local_file(store: Store, path: str, sha256: str) -> Path:
     if there is not None:
         store.checked.check(path, sha256)
         return there
-    copies = LocalFiles(store.cache / "fetched")
+    copies = _copies(store)
     checked = Checked(copies, store.cache)
     try:
         checked.check(path, sha256)
@@ -35,3 +35,13 @@ def local_file(store: Store, path: str, sha256: str) -> Path:
             shutil.copyfileobj(source, copy, CHUNK)
         checked.check(path, sha256)
     return copies.local(path)
+
+
+def forget_local(store: Store, path: str) -> None:
+    """Delete this machine's copy of a file that is not needed any more; the file itself is left alone."""
+    if store.files.local(path) is None:
+        _copies(store).delete(path)
+
+
+def _copies(store: Store) -> LocalFiles:
+    return LocalFiles(store.cache / "fetched")
