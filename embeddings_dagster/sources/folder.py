@@ -9,24 +9,18 @@ listed under its real path already; so no loop of links can trap the scan.
 import os
 import stat
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 
-from embeddings_dagster.errors import ReadFailed, SourceError, TooManyBytes
+from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import escape_local_id, unescape_local_id
-from embeddings_dagster.sources.base import LOOK, Problem, Scan
+from embeddings_dagster.sources.base import Picture, Problem, Record, Scan
 from embeddings_dagster.sources.columns import EntryColumns
+from embeddings_dagster.sources.local_files import EXTENSIONS, is_within, look_within, read_within, real_root
 
-# The usual names of what `images/` decodes. Anything else in the folder is counted and left alone.
-EXTENSIONS = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-        *(".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".avifs"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-    }
-)
 HIDDEN, OTHER_KIND, LINK, LINKED_FOLDER, NOT_A_FILE = (
     "hidden",
     "not a picture by its extension",
@@ -42,6 +36,9 @@ class FolderSource:
     `prefix` goes before each local id, `hidden` takes names that begin with a dot, and `follow_symlinks` takes links to
     files within the root.
     """
+
+    own_batches = False
+    threads = 2  # reading and hashing: more of them wait for the same disk
 
     def __init__(
         self,
@@ -61,50 +58,35 @@ class FolderSource:
         self._hidden = hidden
         self._follow = follow_symlinks
 
-    def scan(self) -> Scan:
+    def scan(self, known: Mapping[str, str] | None = None) -> Scan:
         """List every picture; time and memory grow linearly with their number.
 
         Raises:
             SourceError: the root or a folder below it is missing, not a folder, or cannot be listed.
         """
-        return _Walk(self._real_root(), self.name, self._prefix, self._hidden, self._follow).scan()
+        root = real_root(self.root, source=self.name, setting=self._setting)
+        return _Walk(root, self.name, self._prefix, self._hidden, self._follow).scan()
 
     def look(self, locations: pa.ChunkedArray) -> pa.Table:
         """The size and mtime of some pictures now; see `Source.look`."""
-        sizes: list[int | None] = []
-        times: list[int | None] = []
-        for location in locations.to_pylist():
-            try:
-                found = os.stat(self.root / unescape_local_id(location))
-            except (OSError, ValueError):
-                sizes.append(None)
-                times.append(None)
-            else:
-                sizes.append(found.st_size)
-                times.append(found.st_mtime_ns)
-        return pa.table([locations.cast(pa.string()), sizes, times], schema=LOOK)
+        return look_within(self.root, locations)
 
-    def read(self, location: str, cap: int) -> bytes:
+    def records(self, batch: str, rows: pa.Table) -> Mapping[tuple[str, int], Record]:
+        """A file's name is all that is known of it: its title."""
+        columns = (rows.column(name).to_pylist() for name in ("local_id", "ordinal", "location"))
+        return {
+            (local_id, ordinal): Record({"title": location.rpartition("/")[2]})
+            for local_id, ordinal, location in zip(*columns, strict=True)
+        }
+
+    def locate(self, location: str) -> str:
+        """The absolute path of a picture."""
+        return str(self.root / unescape_local_id(location))
+
+    def read(self, picture: Picture, cap: int) -> bytes:
         """The bytes of one picture; see `Source.read`. Refuses what lies outside of the root, by `..` or by a link."""
-        try:
-            path = os.path.realpath(self.root / unescape_local_id(location))
-            if not _is_within(path, os.path.realpath(self.root)):
-                raise ReadFailed(f"{location}: lies outside of the folder of source {self.name!r}, and is not read")
-            return _read_regular(path, location, cap)
-        except FileNotFoundError as error:
-            raise ReadFailed(f"{location}: not there any more; restore it, or run again to have it removed") from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ReadFailed(f"{location}: cannot be read ({reason}); check its permissions and its disk") from error
-
-    def _real_root(self) -> str:
-        if not self.root.is_dir():
-            state = "is not a folder" if self.root.exists() else "does not exist"
-            raise SourceError(
-                f"source {self.name!r}: {str(self.root)!r} {state}; mount or create it, or correct "
-                f"{self._setting}. Nothing was removed."
-            )
-        return os.path.realpath(self.root)
+        gone = "not there any more; restore it, or run again to have it removed"
+        return read_within(self.root, picture.location, cap, source=self.name, if_missing=gone)
 
 
 class _Walk:
@@ -161,7 +143,7 @@ class _Walk:
         except OSError:
             self._report(path, "is a link to nothing; restore what it leads to, or delete it")
             return
-        if not _is_within(os.path.realpath(entry.path), self._root):
+        if not is_within(os.path.realpath(entry.path), self._root):
             self._report(path, "leads out of the source's folder; make where it leads a source of its own")
         elif leads_to_folder:
             self._ignored[LINKED_FOLDER] += 1
@@ -188,23 +170,3 @@ class _Walk:
 
     def _report(self, path: str, reason: str) -> None:
         self._problems.append(Problem(escape_local_id(path), reason))
-
-
-def _is_within(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
-
-
-def _read_regular(path: str, location: str, cap: int) -> bytes:
-    # Without O_NONBLOCK, opening a pipe that took a picture's name would wait for ever.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise ReadFailed(f"{location}: is not a regular file; replace it by one, or delete it")
-        data = file.read(cap + 1) if found.st_size <= cap else None
-    if data is None or len(data) > cap:
-        raise TooManyBytes(
-            f"{location}: {max(found.st_size, cap + 1):,} bytes are more than rgb.max_bytes = {cap:,}; "
-            "raise it to accept the file"
-        )
-    return data

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from embeddings_dagster.errors import ReadFailed, SourceError, TooManyBytes
 from embeddings_dagster.ids import unescape_local_id
 from embeddings_dagster.images.formats import FORMATS
-from embeddings_dagster.settings import FolderSource as FolderSettings
 from embeddings_dagster.settings import Settings
-from embeddings_dagster.sources import LOOK, SCAN, Scan, open_source
+from embeddings_dagster.settings_sources import FolderSource as FolderSettings
+from embeddings_dagster.sources import LOOK, SCAN, Picture, Scan, open_source
 from embeddings_dagster.sources.columns import EntryColumns
 from embeddings_dagster.sources.folder import EXTENSIONS, FolderSource
 
@@ -29,6 +29,10 @@ def write(root: Path, *names: str, data: bytes = b"x") -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+def read(source: FolderSource, location: str, cap: int) -> bytes:
+    return source.read(Picture(location, 0, location), cap)
 
 
 def listed(scan: Scan) -> list[str]:
@@ -57,11 +61,13 @@ def test_an_entry_says_all_that_is_known_without_reading(root: Path) -> None:
             "local_id": "ref_a/b.png",
             "item_id": "ref_a/b.png",
             "ordinal": 0,
+            "batch": None,
             "location": "a/b.png",
             "size": 5,
             "mtime_ns": 1_700_000_000_123_456_789,
             "etag": None,
             "record_hash": None,
+            "record_file": None,
         }
     ]
 
@@ -102,7 +108,7 @@ def test_any_name_the_disk_allows_becomes_a_printable_id_and_is_read_back(root: 
     assert "#" not in local_id
     assert os.fsencode(unescape_local_id(local_id)) == name
     (location,) = scan.entries["location"].to_pylist()
-    assert source.read(location, 100) == name
+    assert read(source, location, 100) == name
     assert source.look(scan.entries["location"])["size"].to_pylist() == [len(name)]
 
 
@@ -161,7 +167,7 @@ def test_links_out_of_the_root_are_refused_and_accounted_for(root: Path, tmp_pat
     }
     for location in ("out.png", "out/c.png", "twin.png"):
         with pytest.raises(ReadFailed, match=f"{location}: lies outside of the folder of source 'photos'"):
-            source.read(location, 100)
+            read(source, location, 100)
 
 
 def test_a_root_that_is_a_link_itself_is_fine(root: Path, tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def test_a_root_that_is_a_link_itself_is_fine(root: Path, tmp_path: Path) -> Non
     (tmp_path / "alias").symlink_to(root)
     source = FolderSource("photos", tmp_path / "alias")
     assert listed(source.scan()) == ["a.png"]
-    assert source.read("a.png", 10) == b"x"
+    assert read(source, "a.png", 10) == b"x"
 
 
 def test_what_is_no_regular_file_is_counted_and_never_opened(root: Path) -> None:
@@ -179,7 +185,7 @@ def test_what_is_no_regular_file_is_counted_and_never_opened(root: Path) -> None
     assert source.scan().ignored == {"not a regular file": 1}
     for location in ("pipe.png", "folder.png"):
         with pytest.raises(ReadFailed, match=rf"{location}: (is not a regular file|cannot be read)"):
-            source.read(location, 10)
+            read(source, location, 10)
 
 
 # ---- errors
@@ -228,14 +234,14 @@ def test_an_unreadable_file_is_listed_and_fails_when_it_is_read(root: Path, monk
 
     monkeypatch.setattr(os, "open", refuse)
     assert listed(source.scan()) == ["a.png", "b.png"]
-    assert source.read("b.png", 5) == b"x"
+    assert read(source, "b.png", 5) == b"x"
     with pytest.raises(ReadFailed, match=r"a.png: cannot be read \(Permission denied\); check its permissions"):
-        source.read("a.png", 5)
+        read(source, "a.png", 5)
 
 
 def test_a_file_that_vanished_is_a_retryable_failure(root: Path) -> None:
     with pytest.raises(ReadFailed, match=r"gone.png: not there any more") as caught:
-        FolderSource("photos", root).read("gone.png", 5)
+        read(FolderSource("photos", root), "gone.png", 5)
     assert caught.value.retryable
 
 
@@ -244,20 +250,20 @@ def test_nothing_outside_of_the_root_is_read(root: Path, tmp_path: Path, locatio
     write(tmp_path, "secret.png")
     write(root, "a/x.png")
     with pytest.raises(ReadFailed, match="lies outside of the folder of source 'photos'"):
-        FolderSource("photos", root).read(location, 100)
+        read(FolderSource("photos", root), location, 100)
 
 
 def test_a_name_no_disk_allows_is_a_failure(root: Path) -> None:
     with pytest.raises(ReadFailed, match=r"%00.png: cannot be read \(.*null"):
-        FolderSource("photos", root).read("%00.png", 100)
+        read(FolderSource("photos", root), "%00.png", 100)
 
 
 def test_a_file_above_the_cap_is_not_read(root: Path) -> None:
     write(root, "a.png", data=bytes(1000))
     source = FolderSource("photos", root)
-    assert len(source.read("a.png", 1000)) == 1000
+    assert len(read(source, "a.png", 1000)) == 1000
     with pytest.raises(TooManyBytes, match=r"a.png: 1,000 bytes are more than rgb.max_bytes = 999; raise it"):
-        source.read("a.png", 999)
+        read(source, "a.png", 999)
 
 
 def test_a_sparse_terabyte_costs_nothing(root: Path) -> None:
@@ -266,7 +272,7 @@ def test_a_sparse_terabyte_costs_nothing(root: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(TooManyBytes):
-            FolderSource("photos", root).read("huge.png", 1 << 20)
+            read(FolderSource("photos", root), "huge.png", 1 << 20)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
