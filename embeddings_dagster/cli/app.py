@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from embeddings_dagster import __version__
-from embeddings_dagster.cli import ask, check, demonstrate, examine, look, manage, planning, run, standing, start
+from embeddings_dagster.cli import (
+    ask,
+    catalog,
+    check,
+    comics,
+    demonstrate,
+    examine,
+    forget,
+    look,
+    manage,
+    planning,
+    run,
+    standing,
+    start,
+)
 
 app = typer.Typer(
     name="embeddings",
@@ -40,5 +54,5 @@ def root(
     context.obj = settings
 
 
-for module in (start, demonstrate, planning, run, ask, standing, look, examine, manage, check):
+for module in (start, demonstrate, comics, planning, run, ask, catalog, standing, look, examine, manage, forget, check):
     module.register(app)

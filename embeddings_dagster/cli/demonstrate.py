@@ -1,4 +1,4 @@
-"""`demo`: the whole graph on the sample, then twenty questions put to it, one picture, and where to look next."""
+"""`demo`: the whole graph on the sample, then twenty questions put to it, a picture, a word, and where to look next."""
 
 import shlex
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embeddings_dagster.cli.ask import say_results
+from embeddings_dagster.cli.catalog import say_records
 from embeddings_dagster.cli.options import example
 from embeddings_dagster.cli.progress import RunProgress
 from embeddings_dagster.cli.project import Here
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from embeddings_dagster.search import SearchService
 
 PANEL = "Start"
+WORD, RECORDS = "red", 8
 LOOKED_AT = 10  # hits in which a question's picture is looked for; further down it counts as not found
 
 
@@ -32,15 +34,15 @@ def demo(
 ) -> None:
     """Run the whole graph on the sample, offline, with the bundled models, and ask it twenty questions."""
     from embeddings_dagster.cli.running import Wish, execute
-    from embeddings_dagster.demo import FIRST, NEEDED, SOURCE, find_sample, found, prepare
+    from embeddings_dagster.demo import FIRST, NEEDED, find_sample, found, open_shop, prepare
     from embeddings_dagster.search import SearchService
 
     sample = find_sample()
     file, settings = prepare(folder, sample)
     use_own_home(settings)
     project = Here(file, settings)
-    with RunProgress() as progress:
-        report = execute(project, Wish((SOURCE,)), progress)
+    with open_shop(sample.folder / "shop", file.parent), RunProgress() as progress:
+        report = execute(project, Wish(tuple(settings.sources)), progress)
     say_report(report)
     if report.problems:
         raise typer.Exit(1)
@@ -51,6 +53,7 @@ def demo(
     good = count >= NEEDED
     say(f"{count} of {len(answers)} in the first {FIRST}", style="green" if good else "red")
     _ask_with_picture(service, sample)
+    _ask_records(project)
     _say_next(file)
     if not good:
         note(
@@ -61,21 +64,18 @@ def demo(
 
 
 def _ask(service: "SearchService", sample: "Sample") -> "list[Answer]":
-    from embeddings_dagster.demo import SOURCE, answer
+    from embeddings_dagster.demo import answer
 
     answers = []
     for query in sample.queries:
         hits = service.search(query.text, model="clip", k=LOOKED_AT).hits
-        answers.append(answer(query, [hit.image_id.removeprefix(f"{SOURCE}:") for hit in hits]))
+        answers.append(answer(query, [hit.image_id for hit in hits]))
     return answers
 
 
 def _say_answers(answers: "list[Answer]") -> None:
     columns = [Column("question"), Column("rank", right=True), Column("first found", style="dim")]
-    rows = [
-        (each.query.text, each.rank or f">{LOOKED_AT}", "  ".join(Path(path).stem for path in each.shown))
-        for each in answers
-    ]
+    rows = [(each.query.text, each.rank or f">{LOOKED_AT}", "  ".join(each.shown)) for each in answers]
     say_table(columns, rows, title=f"{len(answers)} questions, by text")
 
 
@@ -84,7 +84,16 @@ def _ask_with_picture(service: "SearchService", sample: "Sample") -> None:
 
     say()
     say("and one by picture, the second model's view of what looks alike", style="bold")
-    say_results(service.search(image=sample.pictures / IMAGE_QUERY, model="dino", k=5))
+    say_results(service.search(image=sample.folder / IMAGE_QUERY, model="dino", k=5))
+
+
+def _ask_records(project: Here) -> None:
+    from embeddings_dagster.catalog import Catalogue, Filter
+
+    say()
+    say(f"and one to the records of all sources, which needs no model: {WORD}", style="bold")
+    with Catalogue(project.store).open() as snapshot:
+        say_records(snapshot.find(Filter(text=WORD), limit=RECORDS), ranked=True, regions=False)
 
 
 def _say_next(file: Path) -> None:
@@ -93,6 +102,7 @@ def _say_next(file: Path) -> None:
     say()
     say("next", style="bold")
     say(f"  ask it yourself    {command} --settings {settings} search 'red heart'")
+    say(f"  filter and count   {command} --settings {settings} catalog --where 'price<=5' --facet brand")
     say(f"  what failed        {command} --settings {settings} failures")
     say("  see it in the UI   make ui        then http://127.0.0.1:3000")
     say(f"  your own pictures  {command} init --source FOLDER, then {command} run")

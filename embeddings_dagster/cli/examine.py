@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PANEL = "Look"
 COLOURS = {"current": "green", "stale": "yellow", "failed": "red", "missing": "yellow", "removed": "dim"}
+METADATA_SHOWN = 200  # characters; `--json` has all
 HASH_DIGITS = 12  # of 64: enough to compare by eye, `--json` has them all
 
 
@@ -70,6 +71,9 @@ def _say_steps(image_id: str, steps: "Sequence[Step]") -> None:
 def _short(name: str, value: object) -> str:
     if isinstance(value, datetime):
         return moment(value)
+    if isinstance(value, dict):
+        text = ", ".join(f"{key} {each}" for key, each in value.items())
+        return text if len(text) <= METADATA_SHOWN else f"{text[: METADATA_SHOWN - 1]}…"
     if name == "size" and isinstance(value, int):
         return size(value)
     if name == "mtime_ns" and isinstance(value, int):

@@ -103,7 +103,9 @@ def _say_failures(found: "list[Recorded]") -> None:
 
 def files(
     context: typer.Context,
-    asset: Annotated[str, typer.Argument(help="raw_images, rgb_images, <model>_embeddings or <model>_index.")],
+    asset: Annotated[
+        str, typer.Argument(help="raw_images, rgb_images, <model>_embeddings, <model>_index or search_catalog.")
+    ],
     source: SourceName = None,
     batch: BatchKey = None,
     as_json: AsJson = False,

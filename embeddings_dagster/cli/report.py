@@ -8,6 +8,7 @@ from embeddings_dagster.cli.terminal import Column, duration, note, say, say_tab
 if TYPE_CHECKING:
     from embeddings_dagster.defs.launch import Outcome
     from embeddings_dagster.stages.account import Account
+    from embeddings_dagster.stages.catalog import CatalogReport
     from embeddings_dagster.stages.discover import Discovery
     from embeddings_dagster.stages.index import IndexReport
     from embeddings_dagster.stages.tally import Tally
@@ -20,6 +21,7 @@ class Report:
     discoveries: "dict[str, Discovery]" = field(default_factory=dict)
     accounts: "list[Account]" = field(default_factory=list)
     indexes: "list[IndexReport]" = field(default_factory=list)
+    catalog: "CatalogReport | None" = None
     tallies: "list[Tally]" = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     run_ids: list[str] = field(default_factory=list)
@@ -35,8 +37,20 @@ class Report:
         self.run_ids.append(outcome.run_id)
         self.problems += outcome.problems
 
+    def take_catalog(self, done: "CatalogReport") -> None:
+        """Note the refresh of the catalogue."""
+        self.catalog = done
+
     def accounts_of(self, source: str) -> "list[Account]":
         return [each for each in self.accounts if each.batch.startswith(f"{source}__")]
+
+    def _discovery(self, source: str) -> dict[str, object] | None:
+        """What the look at a source found; None where there was none, or it failed."""
+        found = self.discoveries.get(source)
+        if found is None:
+            return None
+        problems = [asdict(problem) for problem in found.problems]
+        return {**found.counts, "ignored": dict(found.ignored), "problems": problems}
 
     def document(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -45,11 +59,13 @@ class Report:
                 {
                     **asdict(tally),
                     "seconds": round(self.seconds[tally.source], 3),
+                    "discovery": self._discovery(tally.source),
                     "stages": [each.as_dict() for each in self.accounts_of(tally.source)],
                 }
                 for tally in self.tallies
             ],
             "indexes": [each.as_dict() for each in self.indexes],
+            "catalog": self.catalog and self.catalog.as_dict(),
             "runs": self.run_ids,
             "problems": self.problems,
         }
@@ -65,6 +81,10 @@ def say_report(report: Report) -> None:
         rows.append((tally.source, tally.total, tally.processed, tally.skipped, tally.failed, seconds))
         rows += _stages(report.accounts_of(tally.source))
     say_table(columns, rows)
+    for name, found in report.discoveries.items():
+        if found.ignored:
+            passed_over = ", ".join(f"{count:,} {reason}" for reason, count in found.ignored.items())
+            note(f"{name}: passed over {passed_over}")
     for index in report.indexes:
         if index.changed:
             say(
@@ -73,6 +93,12 @@ def say_report(report: Report) -> None:
             )
         elif index.pinned:
             note(f"{index.model}_index is pinned; `embeddings index rollback --release` lets it follow", style="yellow")
+    if report.catalog is not None and report.catalog.changed:
+        done = report.catalog
+        say(
+            f"search_catalog: generation {done.generation}, {done.rows:,} records of {done.images:,} images "
+            f"(+{done.inserted:,} ~{done.updated:,} -{done.removed:,}), {duration(done.seconds)}"
+        )
     if not report.run_ids and not report.problems:
         say("nothing changed: every batch and every index is current, nothing was launched", style="green")
     for problem in report.problems:

@@ -33,6 +33,15 @@ def run(
         int | None, typer.Option(metavar="N", help="Images the model takes at once.", min=1, max=4096)
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    download: Annotated[
+        bool | None,
+        typer.Option(
+            "--download-missing/--no-download", help="Fetch pictures of catalogues, or use those that are here."
+        ),
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="First ask for the pictures of catalogues again, whether they changed.")
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try every recorded failure again.")] = False,
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Let more images go than `removals` in the settings allows.")
@@ -50,7 +59,8 @@ def run(
     from embeddings_dagster.cli.running import Wish, execute
 
     models = (model,) if model else ()
-    wish = Wish(tuple(sources), batch, models, sample, device, batch_size, allow_removals, retry_failed, force)
+    wish = Wish(tuple(sources), batch, models, sample, device, batch_size, allow_removals, retry_failed, force,
+                download, refresh)  # fmt: skip
     with RunProgress() as progress:
         report = execute(project, wish, progress)
     if as_json:

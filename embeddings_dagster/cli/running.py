@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,13 @@ from embeddings_dagster.settings import FILE_VARIABLE
 if TYPE_CHECKING:
     from embeddings_dagster.defs.launch import Launcher
     from embeddings_dagster.encoders import ModelIdentity
+    from embeddings_dagster.stages.context import StageContext
+    from embeddings_dagster.stages.discover import Discovery
     from embeddings_dagster.stages.status import BatchStatus
+
+
+PROBLEMS_SHOWN = 20  # of a source, in words
+LOOKS = 8  # sources looked at at one time
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Wish:
     allow_removals: bool = False
     retry_failed: bool = False
     force: bool = False
+    download: bool | None = None
+    refresh: bool = False
 
 
 def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
@@ -52,7 +61,7 @@ def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
     identities = _identities(project, wish)
     _discover(project, wish, report, progress)
     keys = _keys(project, wish, identities)
-    if keys or _any_index_is_behind(project, identities) or any_traces(project.settings.cache_root):
+    if keys or wish.force or _any_is_behind(project, identities) or any_traces(project.settings.cache_root):
         _launch(project, wish, identities, keys, report, progress)
     _account(project, wish, identities, keys, report)
     return report
@@ -74,19 +83,20 @@ def _launch(
         batch_size=wish.batch_size,
         retry_failed=wish.retry_failed,
         force=wish.force,
+        download=wish.download,
     )
-    with _launcher(project, report, progress) as launcher:
-        launcher.clean_up()
+    with launcher(project, report, progress) as launch:
+        launch.clean_up()
         sweep(project.settings.cache_root)
-        for outcome in launcher.batches(keys, options):
+        for outcome in launch.batches(keys, options):
             report.take(outcome)
-        if _any_index_is_behind(project, identities):
-            report.take(launcher.indexes(options))
-        launcher.drop_removed()
+        if wish.force or _any_is_behind(project, identities):
+            report.take(launch.indexes(options))
+        launch.drop_removed()
 
 
 @contextmanager
-def _launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator[Launcher]":
+def launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator[Launcher]":
     os.environ[FILE_VARIABLE] = str(project.file)  # whatever Dagster loads by itself is this project too
     from embeddings_dagster.defs.build import project_defs
     from embeddings_dagster.defs.home import project_instance
@@ -94,7 +104,11 @@ def _launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator
     from embeddings_dagster.defs.resources import Project, Watch
 
     watch = Watch(
-        account=report.accounts.append, index=report.indexes.append, progress=progress.progress, log=progress.log
+        account=report.accounts.append,
+        index=report.indexes.append,
+        catalog=report.take_catalog,
+        progress=progress.progress,
+        log=progress.log,
     )
     shared = Project(project.settings, watch=watch)
     with marked(project.settings.cache_root), project_instance(project.settings) as instance:
@@ -111,26 +125,45 @@ def _identities(project: Here, wish: Wish) -> "dict[str, ModelIdentity]":
 
 
 def _discover(project: Here, wish: Wish, report: Report, progress: RunProgress) -> None:
-    """Bring the ledgers up to date; a source that cannot be read costs the others nothing."""
+    """Bring the ledgers up to date, side by side, since each waits for files to settle; a source that cannot be read
+    costs the others nothing."""
     from embeddings_dagster.defs.signals import stop_on_signals
     from embeddings_dagster.stages.context import StageContext
+
+    with stop_on_signals() as stop, ThreadPoolExecutor(max_workers=LOOKS) as pool:
+        stage = StageContext(project.settings, project.store, str(uuid.uuid4()), progress.log, stop=stop)
+        looks = {name: pool.submit(_look, stage, name, wish) for name in wish.sources}
+        for name, look in looks.items():
+            try:
+                report.seconds[name], found = look.result()
+            except (SourceError, CommitConflict, OSError) as error:
+                report.seconds[name] = 0.0
+                report.problems.append(str(error))
+            else:
+                report.discoveries[name] = found
+                _tell_problems(name, found, progress)
+
+
+def _look(stage: "StageContext", name: str, wish: Wish) -> "tuple[float, Discovery]":
+    """Seconds, and what was found."""
     from embeddings_dagster.stages.discover import discover
 
-    run_id = str(uuid.uuid4())
-    for name in wish.sources:
-        started = time.monotonic()
-        try:
-            with stop_on_signals() as stop:
-                stage = StageContext(project.settings, project.store, run_id, progress.log, stop=stop)
-                found = discover(stage, name, wait=True, sample=wish.sample, allow_removals=wish.allow_removals)
-                stage.check_stop()
-        except (SourceError, CommitConflict, OSError) as error:
-            report.problems.append(str(error))
-        else:
-            report.discoveries[name] = found
-            for problem in found.problems:
-                progress.log(f"source {name}: {problem.location} {problem.reason}")
-        report.seconds[name] = time.monotonic() - started
+    started = time.monotonic()
+    if wish.refresh:
+        from embeddings_dagster.stages.refresh import refresh_downloads
+
+        refresh_downloads(stage, name)
+    found = discover(stage, name, wait=True, sample=wish.sample, allow_removals=wish.allow_removals)
+    stage.check_stop()
+    return time.monotonic() - started, found
+
+
+def _tell_problems(name: str, found: "Discovery", progress: RunProgress) -> None:
+    for problem in found.problems[:PROBLEMS_SHOWN]:
+        progress.log(f"source {name}: {problem.location} {problem.reason}")
+    if len(found.problems) > PROBLEMS_SHOWN:
+        more = len(found.problems) - PROBLEMS_SHOWN
+        progress.log(f"source {name}: {more:,} more such lines; `embeddings run --json` lists them")
 
 
 def _statuses(project: Here, wish: Wish, identities: "dict[str, ModelIdentity]", source: str) -> "list[BatchStatus]":
@@ -155,8 +188,10 @@ def _keys(project: Here, wish: Wish, identities: "dict[str, ModelIdentity]") -> 
     return [each.batch for each in statuses if wants_run(project.store, each, retry_failed=retry, force=force)]
 
 
-def _any_index_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> bool:
-    """Whether a refresh would do anything: take in a change, or let a fingerprint serve that does not yet."""
+def _any_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> bool:
+    """Whether a refresh of indexes and catalogue would do anything: take in a change, or let a fingerprint serve that
+    does not yet."""
+    from embeddings_dagster.stages.catalog_checks import catalog_lag
     from embeddings_dagster.stages.index_checks import index_consumed_is_current
     from embeddings_dagster.stages.models import serving
 
@@ -166,7 +201,7 @@ def _any_index_is_behind(project: Here, identities: "dict[str, ModelIdentity]") 
         waits = record is not None and record.fingerprint != identity.fingerprint
         if not check.pinned and (waits or not check.passed):
             return True
-    return False
+    return catalog_lag(project.store).behind
 
 
 def _account(

@@ -10,10 +10,13 @@ from embeddings_dagster.cli.project import Here, here
 from embeddings_dagster.cli.terminal import Column, moment, note, say, say_json, say_table, size
 
 if TYPE_CHECKING:
+    from embeddings_dagster.stages.catalog_checks import CatalogStatus
     from embeddings_dagster.stages.model_status import ModelStatus
     from embeddings_dagster.stages.status import BatchStatus
 
 PANEL = "Look"
+
+Checked = tuple[str, bool, str]  # what was looked at, whether it passed, and what is wrong
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, source: SourceName = None, as_json: AsJson = False) -> None:
     """Show what there is: batches, images, rows, failures, what is stale, which models and indexes serve."""
+    from embeddings_dagster.stages.catalog_checks import catalog_status
     from embeddings_dagster.stages.model_status import model_statuses
     from embeddings_dagster.stages.status import batch_statuses
 
@@ -31,16 +35,25 @@ def status(context: typer.Context, source: SourceName = None, as_json: AsJson = 
     identities = project.identities()
     batches = list(batch_statuses(project.store, project.settings, identities, source))
     models = model_statuses(project.store, project.settings, identities)
+    catalogue = catalog_status(project.store)
+    found = checks(batches, models, catalogue)
     if as_json:
-        say_json(_document(project, batches, models))
+        say_json(_document(project, batches, models, catalogue, found))
         return
     say(f"store {project.store.root}", style="bold")
     _say_sources(project, batches, source)
     _say_models(models)
-    _say_checks(batches, models)
+    _say_catalogue(catalogue)
+    _say_checks(found, any_batch=bool(batches))
 
 
-def _document(project: Here, batches: "list[BatchStatus]", models: "list[ModelStatus]") -> dict[str, object]:
+def _document(
+    project: Here,
+    batches: "list[BatchStatus]",
+    models: "list[ModelStatus]",
+    catalogue: "CatalogStatus | None",
+    found: "list[Checked]",
+) -> dict[str, object]:
     return {
         "store": project.store.root,
         "sources": [
@@ -48,9 +61,8 @@ def _document(project: Here, batches: "list[BatchStatus]", models: "list[ModelSt
             for name in _sources(project, batches, None)
         ],
         "models": [asdict(each) for each in models],
-        "checks": [
-            {"check": check, "passed": passed, "detail": detail} for check, passed, detail in checks(batches, models)
-        ],
+        "catalog": catalogue and asdict(catalogue),
+        "checks": [{"check": check, "passed": passed, "detail": detail} for check, passed, detail in found],
     }
 
 
@@ -92,8 +104,19 @@ def _say_models(models: "list[ModelStatus]") -> None:
     say_table(columns, rows)
 
 
-def checks(batches: "list[BatchStatus]", models: "list[ModelStatus]") -> list[tuple[str, bool, str]]:
-    """(check, passed, what is wrong), each over everything: counts reconcile, all is current, indexes are current."""
+def _say_catalogue(catalogue: "CatalogStatus | None") -> None:
+    if catalogue is not None:
+        state = "current" if catalogue.current else catalogue.why
+        say(
+            f"search_catalog: generation {catalogue.generation}, {catalogue.rows:,} rows of {catalogue.images:,} "
+            f"images, {size(catalogue.bytes)}, made {moment(catalogue.committed)}, {state}"
+        )
+
+
+def checks(
+    batches: "list[BatchStatus]", models: "list[ModelStatus]", catalogue: "CatalogStatus | None"
+) -> "list[Checked]":
+    """Each over everything: counts reconcile, all is current, indexes and catalogue are current."""
     lost = [each.batch for each in batches if not each.reconciles]
     stale = [each.batch for each in batches if not each.current]
     wanted = [each for each in models if each.wanted]
@@ -104,19 +127,25 @@ def checks(batches: "list[BatchStatus]", models: "list[ModelStatus]") -> list[tu
         ("every batch is current", not stale, _some(stale)),
         ("every index has taken in what there is", not behind, _some(behind)),
         ("no index is pinned by a rollback", not pinned, _some(pinned)),
+        ("the catalogue has taken in what there is", *_taken_in(batches, catalogue)),
     ]
+
+
+def _taken_in(batches: "list[BatchStatus]", catalogue: "CatalogStatus | None") -> tuple[bool, str]:
+    if catalogue is not None:
+        return catalogue.current, catalogue.why
+    return not any(each.stages[0].version for each in batches), "there is none yet"
 
 
 def _some(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
 
 
-def _say_checks(batches: "list[BatchStatus]", models: "list[ModelStatus]") -> None:
-    found = checks(batches, models)
+def _say_checks(found: "list[Checked]", *, any_batch: bool) -> None:
     for check, passed, detail in found:
         if not passed:
             say(f"✗ {check}: not {detail}", style="yellow")
     if all(passed for _, passed, _ in found):
         say("✓ " + "; ".join(check for check, _, _ in found), style="green")
-    elif batches:
+    elif any_batch:
         note("`embeddings plan` shows what a run would do, `embeddings run` does it")

@@ -2,39 +2,101 @@
 
 Dagster ignores a run key for ever once a run with it has started. So a key counts how often that very change has been
 tried: a change that comes back (A, B, A) has a new ledger version, and a failed run gives the next one a new number.
+What the instance knows of the runs of many batches is asked for at once, not batch by batch.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from embeddings_dagster.defs import tags
+from embeddings_dagster.defs.partitions import IMAGE_BATCHES, chunks
 from embeddings_dagster.settings import DagsterSettings
 from embeddings_dagster.store import LedgerBatch
 
-UNDER_WAY = [
+STARTED = [
     dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+UNDER_WAY = [*STARTED, dg.DagsterRunStatus.NOT_STARTED]
 TRIED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]  # a canceled run was not tried: it was not wanted
+NOT_FAILED = [status for status in dg.DagsterRunStatus if status != dg.DagsterRunStatus.FAILURE]
 LONGEST_WAIT = timedelta(hours=6)
-FAILED_LOOKED_AT = 200
+FAILED_LOOKED_AT = 500
+AT_ONCE = 200  # batches whose runs are asked for in one query
+# A run that was created and never submitted belongs to a daemon that died between the two. A tick that asks for its
+# key again has it submitted; younger ones may be on their way.
+LEFT_BEHIND = timedelta(minutes=5)
 
 
-def request_for_batch(
-    instance: dg.DagsterInstance, settings: DagsterSettings, entry: LedgerBatch
-) -> dg.RunRequest | None:
-    """A run that brings a batch to its ledger's state; none while one is under way, or a failed one still rests."""
-    asked = {tags.PARTITION: entry.key, tags.SINCE: str(entry.since)}
-    attempt = next_attempt(instance, settings, {tags.PARTITION: entry.key}, asked)
-    if attempt is None:
+def requests_for_batches(
+    instance: dg.DagsterInstance, settings: DagsterSettings, entries: Sequence[LedgerBatch], most: int
+) -> list[dg.RunRequest]:
+    """Runs that bring the first `most` of these batches to their ledger's state, in the order given; left out are those
+    of which one is under way, was canceled by hand, or rests after it failed."""
+    found: list[dg.RunRequest] = []
+    busy = batches_under_way(instance)
+    for some in chunks([entry for entry in entries if entry.key not in busy], AT_ONCE):
+        tried = _tried(instance, some)
+        for entry in some:
+            if len(found) == most:
+                return found
+            request = _request(settings, entry, tried[entry.key])
+            if request is not None:
+                found.append(request)
+    return found
+
+
+def batches_under_way(instance: dg.DagsterInstance) -> set[str]:
+    """The batches of which a run is under way, be it of one batch or of a range of them."""
+    runs = list(instance.get_runs(dg.RunsFilter(statuses=STARTED)))
+    recently = datetime.now(UTC) - LEFT_BEHIND
+    runs += [
+        record.dagster_run
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED]))
+        if tags.RUN_KEY not in record.dagster_run.tags or record.create_timestamp > recently
+    ]
+    found = {run.tags[tags.PARTITION] for run in runs if tags.PARTITION in run.tags}
+    ranges = {(run.tags[tags.RANGE_START], run.tags[tags.RANGE_END]) for run in runs if tags.RANGE_START in run.tags}
+    return found.union(*(_between(instance, *ends) for ends in ranges))
+
+
+def _between(instance: dg.DagsterInstance, start: str, end: str) -> Iterable[str]:
+    keys = list(instance.get_dynamic_partitions(IMAGE_BATCHES))
+    if start not in keys or end not in keys:
+        return (start, end)
+    return keys[keys.index(start) : keys.index(end) + 1]
+
+
+def _tried(instance: dg.DagsterInstance, entries: Sequence[LedgerBatch]) -> Mapping[str, list[dg.RunRecord]]:
+    """The runs that each of these batches has had for its present state, newest first."""
+    asked = {tags.PARTITION: [entry.key for entry in entries], tags.SINCE: sorted({str(e.since) for e in entries})}
+    since = {entry.key: str(entry.since) for entry in entries}
+    found = defaultdict(list)
+    for record in instance.get_run_records(dg.RunsFilter(tags=asked)):
+        key = record.dagster_run.tags[tags.PARTITION]
+        if record.dagster_run.tags[tags.SINCE] == since[key]:
+            found[key].append(record)
+    return found
+
+
+def _request(settings: DagsterSettings, entry: LedgerBatch, runs: Sequence[dg.RunRecord]) -> dg.RunRequest | None:
+    tried = [record for record in runs if record.dagster_run.status in TRIED]
+    if tried and datetime.now(UTC) < _ended(tried[0]) + backoff(settings, len(tried)):
         return None
+    run_key = f"{entry.key}:{entry.since}:{len(tried)}"
+    if any(
+        record.dagster_run.tags.get(tags.RUN_KEY) == run_key
+        and record.dagster_run.status != dg.DagsterRunStatus.NOT_STARTED
+        for record in runs
+    ):
+        return None  # canceled by hand: Dagster would pass the key over, and it would take another batch's turn
     return dg.RunRequest(
-        run_key=f"{entry.key}:{entry.since}:{attempt}",
+        run_key=run_key,
         partition_key=entry.key,
         tags={tags.SINCE: str(entry.since), tags.DISCOVERED: "true"},
     )
@@ -68,17 +130,21 @@ def backoff(settings: DagsterSettings, attempt: int) -> timedelta:
     return min(timedelta(seconds=doubled), LONGEST_WAIT)
 
 
-def failed_batches(instance: dg.DagsterInstance, job: str, batches: Mapping[str, LedgerBatch]) -> list[str]:
+def failed_batches(instance: dg.DagsterInstance, job: str, batches: Mapping[str, LedgerBatch]) -> set[str]:
     """Batches whose newest run failed, where that run was asked for because of the batch's present state."""
-    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE])
-    found = []
-    for record in instance.get_run_records(filters, limit=FAILED_LOOKED_AT):
-        run = record.dagster_run
-        key = run.tags.get(tags.PARTITION, "")
-        entry = batches.get(key)
-        if entry is None or key in found or run.tags.get(tags.SINCE) != str(entry.since):
-            continue
-        newest = instance.get_runs(dg.RunsFilter(tags={tags.PARTITION: key}), limit=1)
-        if newest and newest[0].run_id == run.run_id:
-            found.append(key)
-    return found
+    failures = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.FAILURE])
+    newest: dict[str, dg.RunRecord] = {}
+    for record in instance.get_run_records(failures, limit=FAILED_LOOKED_AT):
+        newest.setdefault(record.dagster_run.tags.get(tags.PARTITION, ""), record)
+    failed = {
+        key: record
+        for key, record in newest.items()
+        if key in batches and record.dagster_run.tags.get(tags.SINCE) == str(batches[key].since)
+    }
+    for some in chunks(sorted(failed), AT_ONCE):
+        others = dg.RunsFilter(tags={tags.PARTITION: some}, statuses=NOT_FAILED)
+        for record in instance.get_run_records(others):
+            key = record.dagster_run.tags[tags.PARTITION]
+            if key in failed and record.storage_id > failed[key].storage_id:
+                del failed[key]
+    return set(failed)

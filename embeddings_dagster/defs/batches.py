@@ -82,7 +82,12 @@ def _attempt(
             log = project.watch.log or context.log.info
             done = work(
                 project.stage_context(
-                    context.run.run_id, log, stop, retry_failed=config.retry_failed, force=config.force
+                    context.run.run_id,
+                    log,
+                    stop,
+                    retry_failed=config.retry_failed,
+                    force=config.force,
+                    download=config.download,
                 ),
                 key,
             )

@@ -12,6 +12,7 @@ class StageConfig(dg.Config):
 
     retry_failed: bool = Field(default=False, description="Try recorded failures again, also those that will not heal.")
     force: bool = Field(default=False, description="Make every row anew, present or not.")
+    download: bool | None = Field(default=None, description="Fetch the pictures of catalogues that are not here.")
 
 
 class EncodeConfig(StageConfig):

@@ -7,12 +7,13 @@ import dagster as dg
 from pydantic import Field
 
 from embeddings_dagster.defs import tags
-from embeddings_dagster.defs.behind import ledger_batches, raw_is_behind
+from embeddings_dagster.defs.behind import behind, in_order, ledger_batches, raw_heads
 from embeddings_dagster.defs.looking import look
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.partitions import add_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
+from embeddings_dagster.stages.catalog import ASSET
 
 EMBED_BATCHES = "embed_batches"
 REFRESH_INDEXES = "refresh_indexes"
@@ -35,13 +36,13 @@ def asset_jobs(project: Project) -> Sequence[AssetJob]:
         ),
         dg.define_asset_job(
             REFRESH_INDEXES,
-            selection=dg.AssetSelection.assets(*indexes),
-            description="Bring every index to the state of the embeddings; costs what changed.",
+            selection=dg.AssetSelection.assets(*indexes, ASSET),
+            description="Bring every index and the catalogue to the state of the batches; costs what changed.",
         ),
         dg.define_asset_job(
             EVERYTHING,
-            selection=dg.AssetSelection.assets(*batch, *indexes),
-            description="One batch, from raw_images to embeddings, and then every index.",
+            selection=dg.AssetSelection.assets(*batch, *indexes, ASSET),
+            description="One batch, from raw_images to embeddings, and then every index and the catalogue.",
         ),
     ]
 
@@ -67,8 +68,8 @@ def discover_job(project: Project) -> dg.JobDefinition:
             looked = look(project, context.run_id, context.log.info, sources=sources, wait_unless=stop)
         batches = ledger_batches(project.store, looked.found)
         added = add_keys(context.instance, [key for key, entry in batches.items() if entry.live])
-        behind = [key for key, entry in batches.items() if raw_is_behind(project.store, key, entry)]
-        for line in report(added, behind):
+        wanting = in_order(batches, behind(raw_heads(project.store, batches), batches))
+        for line in report(added, wanting):
             context.log.info(line)
         if looked.problems:
             raise dg.Failure("\n".join(looked.problems.values()), allow_retries=False)
@@ -80,12 +81,12 @@ def discover_job(project: Project) -> dg.JobDefinition:
     return discover
 
 
-def report(added: Sequence[str], behind: Sequence[str]) -> list[str]:
+def report(added: Sequence[str], wanting: Sequence[str]) -> list[str]:
     """What a look found, in words."""
-    if not behind:
+    if not wanting:
         return [f"{len(added)} partitions added; every batch is as its source"]
-    names = ", ".join(behind[:NAMED]) + (", …" if len(behind) > NAMED else "")
+    names = ", ".join(wanting[:NAMED]) + (", …" if len(wanting) > NAMED else "")
     return [
-        f"{len(added)} partitions added; {len(behind)} batches want a run: {names}",
+        f"{len(added)} partitions added; {len(wanting)} batches want a run: {names}",
         f"launch {EMBED_BATCHES} for them (tag {tags.PARTITION}), or leave it to the sensor",
     ]

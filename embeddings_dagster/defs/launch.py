@@ -4,7 +4,7 @@ the UI's history like any other run.
 Before each launch the runs whose process is gone are ended and their pool slots freed, so no launch waits for the dead.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -13,13 +13,14 @@ from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 
 from embeddings_dagster.defs import lifecycle, tags
-from embeddings_dagster.defs.behind import ledger_batches
+from embeddings_dagster.defs.behind import ledger_batches, raw_heads
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, drop_keys, known_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.sensors import changed_keys
 from embeddings_dagster.errors import Stopped, UnknownItem
+from embeddings_dagster.stages.catalog import ASSET
 
 GROUP = 50  # batches in one run: each run costs half a second, and shows its batches together
 IMAGE_ASSETS = ("raw_images", "rgb_images")
@@ -36,6 +37,7 @@ class Options:
     batch_size: int | None = None
     retry_failed: bool = False
     force: bool = False
+    download: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Launcher:
         self, definitions: dg.Definitions, project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]
     ) -> None:
         self._definitions, self._project, self._instance, self._say = definitions, project, instance, say
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        """Where the runs are recorded."""
+        return self._instance
 
     def batches(self, keys: Sequence[str], options: Options | None = None) -> Iterator[Outcome]:
         """Bring batches up to date, from raw_images to embeddings, a run for each group of neighbours.
@@ -77,21 +84,30 @@ class Launcher:
             yield self._execute(EMBED_BATCHES, assets, batch_config(models, options), where, tuple(group))
 
     def indexes(self, options: Options | None = None) -> Outcome:
-        """Bring the indexes up to date.
+        """Bring the indexes and the catalogue up to date; with `force`, the catalogue is made anew.
 
         Raises:
-            Stopped: told to stop; each index is as it was, or current.
+            Stopped: told to stop; each of them is as it was, or current.
             UnknownItem: a model is not in the settings.
         """
-        models = self._models(options or Options())
-        return self._execute(REFRESH_INDEXES, [index_name(model) for model in models], {}, {}, ())
+        options = options or Options()
+        config = {ASSET: {"config": {"force": options.force}}}
+        assets = [*map(index_name, self._models(options)), ASSET]
+        return self._execute(REFRESH_INDEXES, assets, config, {}, ())
 
     def drop_removed(self) -> list[str]:
         """Drop the partition keys of removed batches that are empty all down the line; returns them."""
-        batches = ledger_batches(self._project.store, self._project.store.sources())
-        _, gone = changed_keys(self._project, batches, list(batches), known_keys(self._instance))
+        store = self._project.store
+        batches = ledger_batches(store, store.sources())
+        _, gone = changed_keys(self._project, batches, raw_heads(store, batches), known_keys(self._instance))
         drop_keys(self._instance, gone)
         return gone
+
+    def events_of(self, batches: Collection[str]) -> int:
+        """How many partitions of assets the event log has a materialisation of, for these batches."""
+        assets = [*IMAGE_ASSETS, *map(embeddings_name, self._project.settings.models)]
+        found = (self._instance.get_materialized_partitions(dg.AssetKey(name)) for name in assets)
+        return sum(len(each & set(batches)) for each in found)
 
     def _models(self, options: Options) -> Sequence[str]:
         known = self._project.settings.models
@@ -154,6 +170,8 @@ def _reason(event: dg.DagsterEvent) -> str:
 def batch_config(models: Sequence[str], options: Options) -> dict[str, object]:
     """Run config of the assets of a batch."""
     stage: dict[str, object] = {"retry_failed": options.retry_failed, "force": options.force}
+    if options.download is not None:
+        stage["download"] = options.download
     given = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}
     encode = {**stage, **{name: value for name, value in given.items() if value is not None}}
     config: dict[str, object] = {name: {"config": stage} for name in IMAGE_ASSETS}

@@ -5,24 +5,26 @@ or leave its folder.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import dagster as dg
 
 from embeddings_dagster import ids
 
 IMAGE_BATCHES = "image_batches"
+Thing = TypeVar("Thing")
 CHUNK = 5000  # keys in one statement; SQLite takes 32,766 variables, a key needs several
 
 image_batches = dg.DynamicPartitionsDefinition(name=IMAGE_BATCHES)
 
 
 def checked_keys(keys: Iterable[str]) -> list[str]:
-    """The keys, sorted and without repeats.
+    """The keys in their order, without repeats.
 
     Raises:
         ValueError: one of them is not a batch key.
     """
-    wanted = sorted(set(keys))
+    wanted = list(dict.fromkeys(keys))
     if bad := [key for key in wanted if not ids.is_batch_key(key)]:
         raise ValueError(f"{bad[0]!r} is not a batch key: a source name, '__', then letters, digits, '_', '.', '-'")
     return wanted
@@ -52,7 +54,7 @@ def drop_keys(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
         instance.delete_dynamic_partition(IMAGE_BATCHES, key)
 
 
-def chunks(keys: Sequence[str], size: int = CHUNK) -> Iterator[list[str]]:
-    """The keys, at most `size` at a time, in order."""
-    for start in range(0, len(keys), size):
-        yield list(keys[start : start + size])
+def chunks(things: Sequence[Thing], size: int = CHUNK) -> Iterator[list[Thing]]:
+    """The keys, or whatever there is, at most `size` at a time, in order."""
+    for start in range(0, len(things), size):
+        yield list(things[start : start + size])

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from embeddings_dagster.defs.tags import GPU_POOL, index_pool
+from embeddings_dagster.defs.tags import CATALOG_POOL, GPU_POOL, index_pool
 from embeddings_dagster.encoders import ModelIdentity, identify
 from embeddings_dagster.engines import Engine, LocalEngine
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.account import Account
+from embeddings_dagster.stages.catalog import CatalogReport
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.index import IndexReport
 from embeddings_dagster.store import Store
@@ -26,6 +27,7 @@ class Watch:
 
     account: Callable[[Account], None] | None = None
     index: Callable[[IndexReport], None] | None = None
+    catalog: Callable[[CatalogReport], None] | None = None
     progress: Callable[[str, int, int], None] | None = None
     log: Callable[[str], None] | None = None
 
@@ -50,6 +52,7 @@ class Project:
         *,
         retry_failed: bool = False,
         force: bool = False,
+        download: bool | None = None,
     ) -> StageContext:
         """What a stage is given for one run."""
         return StageContext(
@@ -61,6 +64,7 @@ class Project:
             stop=stop,
             retry_failed=retry_failed,
             force=force,
+            download=download,
         )
 
     def identity(self, model: str) -> ModelIdentity:
@@ -74,7 +78,7 @@ class Project:
     def pool_limits(self) -> dict[str, int]:
         """Every pool that our assets use, and its limit by the settings."""
         pools = {GPU_POOL: self.settings.dagster.gpu_pool_limit or gpus()}
-        return pools | {index_pool(model): 1 for model in self.settings.models}
+        return pools | {index_pool(model): 1 for model in self.settings.models} | {CATALOG_POOL: 1}
 
 
 def gpus() -> int:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import dagster as dg
 
 from embeddings_dagster.defs import tags
-from embeddings_dagster.defs.asking import UNDER_WAY
+from embeddings_dagster.defs.asking import batches_under_way
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
-from embeddings_dagster.defs.looking import look
+from embeddings_dagster.defs.looking import Looker
 from embeddings_dagster.defs.partitions import add_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.sensors import housekeeping, index_requests
@@ -31,6 +31,7 @@ def all_schedules(project: Project) -> Sequence[dg.ScheduleDefinition]:
 
 def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
     """Asks for every batch that is not complete and current at every stage, for the settings' recipe and models."""
+    looker = Looker(project)
 
     @dg.schedule(
         name=RECONCILE_BATCHES,
@@ -41,7 +42,7 @@ def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
     )
     def tick(context: dg.ScheduleEvaluationContext) -> Asked:
         housekeeping(context.instance, project)
-        looked = look(project, f"schedule:{RECONCILE_BATCHES}", context.log.info, sources=project.settings.sources)
+        looked = looker.look(f"schedule:{RECONCILE_BATCHES}", context.log.info, project.settings.sources, full=True)
         try:
             identities = project.identities()
         except ModelError as error:
@@ -52,7 +53,8 @@ def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
             if status.source in looked.found and not status.current and (status.images or status.stages[0].version)
         ][:MOST_RUNS]
         add_keys(context.instance, [status.batch for status in wanting])
-        requests = [_request(status.batch) for status in wanting if not _under_way(context.instance, status.batch)]
+        busy = batches_under_way(context.instance)
+        requests = [_request(status.batch) for status in wanting if status.batch not in busy]
         return requests or dg.SkipReason("; ".join(looked.problems.values()) or "every batch is current")
 
     return tick
@@ -60,10 +62,6 @@ def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
 
 def _request(batch: str) -> dg.RunRequest:
     return dg.RunRequest(run_key=batch, partition_key=batch, tags={tags.DISCOVERED: "true"})
-
-
-def _under_way(instance: dg.DagsterInstance, batch: str) -> bool:
-    return instance.get_runs_count(dg.RunsFilter(tags={tags.PARTITION: batch}, statuses=UNDER_WAY)) > 0
 
 
 def reconcile_indexes(project: Project) -> dg.ScheduleDefinition:
@@ -74,7 +72,7 @@ def reconcile_indexes(project: Project) -> dg.ScheduleDefinition:
         job_name=REFRESH_INDEXES,
         cron_schedule=project.settings.dagster.reconcile_cron,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Asks for a refresh of every index that lags behind its embeddings.",
+        description="Asks for a refresh of every index that lags behind its embeddings, and of the catalogue.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> Asked:
         requests, reasons = index_requests(context.instance, project)

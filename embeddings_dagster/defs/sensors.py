@@ -1,31 +1,33 @@
 """Sensors, running from the start: one follows the sources, one keeps the indexes up with the embeddings.
 
-A tick compares states in the store (see `behind.py`), asks for what is missing (see `asking.py`), and is bounded: so
-many manifests opened, so many runs asked for. Its cursor is only where the next tick goes on looking; losing it loses
-nothing.
+A tick compares all that the ledgers have with all that the store has (see `behind.py`), asks for what is missing, the
+oldest first (see `asking.py`), and is bounded: so many runs asked for, so many manifests opened, so long a look at a
+source (see `looking.py`). It has no cursor: nothing depends on what an earlier tick saw.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import dagster as dg
 
 from embeddings_dagster.defs import lifecycle, tags
-from embeddings_dagster.defs.asking import failed_batches, next_attempt, request_for_batch
-from embeddings_dagster.defs.behind import is_emptied, ledger_batches, raw_is_behind, window
+from embeddings_dagster.defs.asking import failed_batches, next_attempt, requests_for_batches
+from embeddings_dagster.defs.behind import MOST_OPENED, behind, emptied, in_order, ledger_batches, raw_heads
+from embeddings_dagster.defs.catalog import catalog_request
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
-from embeddings_dagster.defs.looking import look
+from embeddings_dagster.defs.looking import Looker
 from embeddings_dagster.defs.models import index_name
-from embeddings_dagster.defs.partitions import CHUNK, checked_keys, image_batches, known_keys
+from embeddings_dagster.defs.partitions import CHUNK, checked_keys, chunks, image_batches, known_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.errors import EmbeddingsError, ModelError
-from embeddings_dagster.stages.embed import dataset
-from embeddings_dagster.stages.index_checks import index_consumed_is_current
-from embeddings_dagster.stages.index_inputs import resolve_inputs
-from embeddings_dagster.store import LedgerBatch
+from embeddings_dagster.stages.catalog import ASSET
+from embeddings_dagster.stages.index_checks import index_lag
+from embeddings_dagster.store import Heads, LedgerBatch
 
 FOLLOW_SOURCES = "follow_sources"
 FOLLOW_EMBEDDINGS = "follow_embeddings"
+MOST_ADDED = 2 * CHUNK  # keys of one tick: the daemon looks each of them up, at two milliseconds
+MOST_DROPPED = 500  # and these it drops one by one
 
 
 def all_sensors(project: Project) -> Sequence[dg.SensorDefinition]:
@@ -35,35 +37,44 @@ def all_sensors(project: Project) -> Sequence[dg.SensorDefinition]:
 def follow_sources(project: Project) -> dg.SensorDefinition:
     """Finds new, changed and removed batches, and asks for exactly those."""
     settings = project.settings.dagster
+    looker = Looker(project)
 
     @dg.sensor(
         name=FOLLOW_SOURCES,
         job_name=EMBED_BATCHES,
         description="Looks at every source; adds partitions for new batches, and asks for a run of each batch that is "
-        "new, changed or removed. A batch whose run failed is asked for again, later each time.",
+        "new, changed or removed, the oldest first. A batch whose run failed is asked for again, later each time.",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         housekeeping(context.instance, project)
-        looked = look(project, f"sensor:{FOLLOW_SOURCES}", context.log.info, sources=project.settings.sources)
+        looked = looker.look(f"sensor:{FOLLOW_SOURCES}", context.log.info, project.settings.sources, full=False)
         batches = ledger_batches(project.store, project.settings.sources)
-        keys, cursor = window(batches, context.cursor or "")
+        raw = raw_heads(project.store, batches, at_most=MOST_OPENED)
         known = known_keys(context.instance)
-        add, drop = changed_keys(project, batches, keys, known)
-        requests = _requests(context.instance, project, batches, keys, (known | set(add)) - set(drop))
+        add, gone = changed_keys(project, batches, raw, known)
+        add, drop = add[:MOST_ADDED], gone[:MOST_DROPPED]
+        wanting = behind(raw, batches) | failed_batches(context.instance, EMBED_BATCHES, batches)
+        entries = [batches[key] for key in in_order(batches, (wanting & {*known, *add}) - {*gone})]
+        requests = requests_for_batches(context.instance, settings, entries, settings.sensor_batches)
         changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
-        changes += [image_batches.build_add_request(add)] if add else []
+        changes += [image_batches.build_add_request(some) for some in chunks(add)]
         changes += [image_batches.build_delete_request(drop)] if drop else []
-        reason = "; ".join(looked.problems.values()) or f"{len(batches)} batches, none wants a run now"
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else dg.SkipReason(reason),
+            skip_reason=None if requests else dg.SkipReason(_said(looked.problems.values(), batches, raw)),
             dynamic_partitions_requests=changes,
-            cursor=cursor,
         )
 
     return tick
+
+
+def _said(problems: Iterable[str], batches: Mapping[str, LedgerBatch], raw: Heads) -> str:
+    """Why no run is asked for."""
+    unopened = len(raw.unopened & batches.keys())
+    later = [f"{unopened} batches will be compared in the next ticks"] if unopened else []
+    return "; ".join([*problems, *later]) or f"{len(batches)} batches, none wants a run now"
 
 
 def housekeeping(instance: dg.DagsterInstance, project: Project) -> None:
@@ -73,42 +84,20 @@ def housekeeping(instance: dg.DagsterInstance, project: Project) -> None:
 
 
 def changed_keys(
-    project: Project, batches: Mapping[str, LedgerBatch], keys: Sequence[str], known: set[str]
+    project: Project, batches: Mapping[str, LedgerBatch], raw: Heads, known: set[str]
 ) -> tuple[list[str], list[str]]:
-    """Partition keys to add, at most a chunk, and to drop: those of removed batches that are empty down the line."""
-    removed = [key for key in keys if not batches[key].live]
-    add = [key for key, entry in batches.items() if entry.live and key not in known]
-    add += [key for key in removed if key not in known and raw_is_behind(project.store, key, batches[key])]
-    drop = [key for key in removed if key in known and not raw_is_behind(project.store, key, batches[key])]
+    """Partition keys to add, the oldest first, and to drop: those of removed batches that are empty down the line.
+    `raw`: what `raw_images` has of them."""
+    stale = behind(raw, batches)
+    add = [key for key, entry in batches.items() if key not in known and (entry.live or key in stale)]
+    drop = [key for key, entry in batches.items() if key in known and not entry.live and key not in stale]
+    drop = [key for key in drop if key not in raw.unopened]
     if drop:
         try:
-            identities = project.identities()
+            drop = emptied(project.store, drop, project.identities())
         except ModelError:  # whether that model's index still holds rows of it is not known
             drop = []
-        else:
-            drop = [key for key in drop if is_emptied(project.store, key, identities)]
-    return checked_keys(add)[:CHUNK], drop
-
-
-def _requests(
-    instance: dg.DagsterInstance,
-    project: Project,
-    batches: Mapping[str, LedgerBatch],
-    keys: Sequence[str],
-    known: set[str],
-) -> list[dg.RunRequest]:
-    settings = project.settings.dagster
-    behind = (key for key in keys if raw_is_behind(project.store, key, batches[key]))
-    failed = failed_batches(instance, EMBED_BATCHES, batches)
-    requests: dict[str, dg.RunRequest] = {}
-    for key in (*failed, *behind):
-        if len(requests) >= settings.sensor_batches:
-            break
-        if key in known and key not in requests:
-            request = request_for_batch(instance, settings, batches[key])
-            if request is not None:
-                requests[key] = request
-    return list(requests.values())
+    return checked_keys(in_order(batches, add)), drop
 
 
 def follow_embeddings(project: Project) -> dg.SensorDefinition:
@@ -118,7 +107,8 @@ def follow_embeddings(project: Project) -> dg.SensorDefinition:
     @dg.sensor(
         name=FOLLOW_EMBEDDINGS,
         job_name=REFRESH_INDEXES,
-        description="Asks for a refresh of each index that lags behind its embeddings, one at a time for each. "
+        description="Asks for a refresh of each index that lags behind its embeddings, and of the catalogue when it "
+        "lags behind raw_images, one at a time for each. "
         "Batches that are missing or failed do not hold it up.",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -132,13 +122,14 @@ def follow_embeddings(project: Project) -> dg.SensorDefinition:
 
 
 def index_requests(instance: dg.DagsterInstance, project: Project) -> tuple[list[dg.RunRequest], list[str]]:
-    """The refreshes to ask for now, and why others are not asked for."""
+    """The refreshes of indexes and of the catalogue to ask for now, and why others are not asked for."""
     requests, reasons = [], []
-    for model in project.settings.models:
+    asking = {model: partial(_index_request, instance, project, model) for model in project.settings.models}
+    for name, ask in {**asking, ASSET: partial(catalog_request, instance, project)}.items():
         try:
-            request = _index_request(instance, project, model)
+            request = ask()
         except EmbeddingsError as error:
-            reasons.append(f"{model}: {type(error).__name__}: {error}")
+            reasons.append(f"{name}: {type(error).__name__}: {error}")
             continue
         if request is not None:
             requests.append(request)
@@ -146,11 +137,10 @@ def index_requests(instance: dg.DagsterInstance, project: Project) -> tuple[list
 
 
 def _index_request(instance: dg.DagsterInstance, project: Project, model: str) -> dg.RunRequest | None:
-    identity = project.identity(model)
-    found = index_consumed_is_current(project.store, model, identity)
-    if found.passed or found.pinned:
+    lag = index_lag(project.store, model, project.identity(model))
+    if not lag.stale or (lag.base is not None and lag.base.pinned):
         return None
-    state = _inputs_state(project, dataset(model, identity))
+    state = lag.inputs.digest()
     asked = {tags.MODEL: model, tags.STATE: state}
     attempt = next_attempt(instance, project.settings.dagster, {tags.MODEL: model}, asked)
     if attempt is None:
@@ -158,9 +148,3 @@ def _index_request(instance: dg.DagsterInstance, project: Project, model: str) -
     return dg.RunRequest(
         run_key=f"{model}:{state}:{attempt}", asset_selection=[dg.AssetKey(index_name(model))], tags=asked
     )
-
-
-def _inputs_state(project: Project, place: str) -> str:
-    states = resolve_inputs(project.store, place, {}).states
-    text = "\n".join(f"{batch} {state}" for batch, state in sorted(states.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

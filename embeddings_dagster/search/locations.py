@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from embeddings_dagster import ids
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import Hit
 from embeddings_dagster.settings import Settings
+from embeddings_dagster.sources import Source, open_source
 from embeddings_dagster.store import Store
 
 DATASET = "raw_images"
@@ -24,22 +24,23 @@ def find_locations(store: Store, settings: Settings, hits: Iterable[Hit]) -> dic
         wanted[hit.batch].add(Key(hit.image_id, 0))
     found = {}
     for batch, keys in wanted.items():
+        name = ids.source_of(batch)
+        source = open_source(name, settings) if name in settings.sources else None
         chain = store.chain(DATASET, batch)
         manifest = chain.latest()
         for rows in chain.scan(manifest, ("image_id", "location"), keys) if manifest else ():
             for image_id, location in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-                found[image_id] = shown_location(settings, ids.source_of(batch), location)
+                found[image_id] = _shown(source, location)
     return found
 
 
-def shown_location(settings: Settings, source: str, location: str) -> str:
-    """A location of a source as people can use it; what is not UTF-8 stays escaped, to be printable."""
-    if "://" in location or source not in settings.sources:
+def _shown(source: Source | None, location: str) -> str:
+    """A location as people can use it; what is not UTF-8 stays escaped, to be printable."""
+    if source is None or "://" in location:
         return location
-    root = settings.source_path(source)
-    path = str(root / Path(ids.unescape_local_id(location)))
+    path = source.locate(location)
     try:
         path.encode()
     except UnicodeEncodeError:
-        return str(root / location)
+        return ids.escape_local_id(path)
     return path

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embeddings_dagster import ids
 from embeddings_dagster.encoders import Encoder, encode_image, identify, load
 from embeddings_dagster.errors import ImageError, ModelUnavailable, UnknownItem
-from embeddings_dagster.images import decode
+from embeddings_dagster.images import Workshop
 from embeddings_dagster.index import Generation, Hit
 from embeddings_dagster.search.locations import find_locations
 from embeddings_dagster.search.opened import Opened, OpenedIndexes
@@ -98,7 +98,8 @@ class SearchService:
         rules = decode_rules(self._settings)
         data = query.read(rules.max_bytes)
         try:
-            picture = decode(data, rules)
+            with Workshop(rules) as pictures:
+                picture = pictures.decode(data)
         except ImageError as error:
             raise type(error)(f"{query}: {error}") from error
         return encode_image(self._encoder(record), picture)

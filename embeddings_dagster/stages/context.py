@@ -18,7 +18,8 @@ class StageContext:
     """One run's view of the project.
 
     `log` takes plain lines. `progress` is told (stage and batch, images done, images to do) as work proceeds.
-    `retry_failed` tries recorded failures again, `force` makes every row anew.
+    `retry_failed` tries recorded failures again, `force` makes every row anew. `download`: whether to fetch pictures
+    that are not here; None: as the settings say.
     """
 
     settings: Settings
@@ -29,6 +30,7 @@ class StageContext:
     stop: threading.Event = field(default_factory=threading.Event)
     retry_failed: bool = False
     force: bool = False
+    download: bool | None = None
 
     def check_stop(self) -> None:
         """Raises:

@@ -6,21 +6,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embeddings_dagster.encoders import ModelIdentity, Region, Unit, identify
+from embeddings_dagster.encoders import Encoded, ModelIdentity, Region, Unit, identify
 from embeddings_dagster.engines import Engine
 from embeddings_dagster.ids import Key
-from embeddings_dagster.images import Box, decode
+from embeddings_dagster.images import Box
 from embeddings_dagster.settings import ModelSettings
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.carry_out import Job, Made, Row, by_image, carry_out
 from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.opened import decode_rules
+from embeddings_dagster.stages.opened import workshop
 from embeddings_dagster.stages.plan import Plan
 from embeddings_dagster.stages.rgb import complete
 from embeddings_dagster.store import Chain, Manifest
 from embeddings_dagster.store.tables import embeddings
 
 UPSTREAM = "rgb_images"
+RELIST_SECONDS = 30.0  # what other processes commit meanwhile may be missed that long: vectors are then computed twice
 COLUMNS = ("image_id", "region", "input_hash", "image", "box", "text")
 
 
@@ -47,7 +48,7 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
         for image_id, region, input_hash in zip(*(column.to_pylist() for column in keys.columns), strict=True)
     }
     work = _Work(context, name, model, identity, engine, upstream, rgb, wanted)
-    return carry_out(
+    account = carry_out(
         context,
         Job(
             stage=f"{name}_embeddings",
@@ -59,6 +60,9 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
             make=work.make,
         ),
     )
+    if account.processed:
+        context.store.vectors(name, identity.fp12).sync_batch(batch)
+    return account
 
 
 class _Work:
@@ -92,7 +96,7 @@ class _Work:
 
     def _reused(self, todo: Collection[Key]) -> Iterator[Made]:
         lookup = self._context.store.vectors(self._name, self._identity.fp12)
-        lookup.sync()
+        lookup.sync(every=RELIST_SECONDS)
         found = lookup.find({self._wanted[key] for key in todo})
         for image_id, regions in by_image(todo).items():
             hashes = {region: self._wanted[Key(image_id, region)] for region in regions}
@@ -101,19 +105,18 @@ class _Work:
                 yield Made(image_id, rows, reused=len(rows))
 
     def _encoded(self, todo: Collection[Key]) -> Iterator[Made]:
-        rules = decode_rules(self._context.settings)
         batches = self._upstream.scan(self._rgb, COLUMNS, keys=todo)
-        encoded = self._engine.encode(
-            self._model, units(batches), lambda data: decode(data, rules), stop=self._context.stop
-        )
-        for each in encoded:
-            unit = each.unit
-            if each.error is not None:
-                yield Made(unit.image_id, errors={region.region: each.error for region in unit.regions})
-            else:
-                assert each.vectors is not None
-                pairs = zip(unit.regions, each.vectors, strict=True)
-                yield Made(unit.image_id, [self._row(unit.image_id, region.region, vector) for region, vector in pairs])
+        with workshop(self._context.settings) as pictures:
+            for each in self._engine.encode(self._model, units(batches), pictures.decode, stop=self._context.stop):
+                yield self._made(each)
+
+    def _made(self, encoded: Encoded) -> Made:
+        unit = encoded.unit
+        if encoded.error is not None:
+            return Made(unit.image_id, errors={region.region: encoded.error for region in unit.regions})
+        assert encoded.vectors is not None
+        pairs = zip(unit.regions, encoded.vectors, strict=True)
+        return Made(unit.image_id, [self._row(unit.image_id, region.region, vector) for region, vector in pairs])
 
     def _row(self, image_id: str, region: int, vector: np.ndarray) -> Row:
         return {

@@ -1,4 +1,5 @@
-"""One image from ledger to index: every row, version, run and model, and why anything is stale, failed or missing."""
+"""One image from ledger to index and catalogue: every row, version, run and model, and why anything is stale, failed or
+missing."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -9,15 +10,19 @@ import numpy as np
 import pyarrow.compute as pc
 
 from embeddings_dagster import ids
+from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.encoders import ModelIdentity
-from embeddings_dagster.errors import UnknownItem
+from embeddings_dagster.errors import IndexUnavailable, StoreError, UnknownItem
 from embeddings_dagster.ids import ImageRef, Key
 from embeddings_dagster.images import recipe
 from embeddings_dagster.index import Generations
 from embeddings_dagster.index.segment import read_rows
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages import raw, rgb
+from embeddings_dagster.stages.catalog import ASSET
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.fields import fields_of
+from embeddings_dagster.stages.ledger_rows import ledger_rows
 from embeddings_dagster.stages.opened import decode_rules
 from embeddings_dagster.store import Chain, Failure, Store
 
@@ -80,6 +85,7 @@ def explain(store: Store, settings: Settings, identities: Mapping[str, ModelIden
     encoded = {step.stage for step in steps if step.state == CURRENT}
     for model, identity in identities.items():
         steps.append(_index_step(store, model, identity, image_id, f"{model}_embeddings" in encoded))
+    steps.append(_catalogue_step(store, image_id, "raw_images" in encoded))
     return Explanation(image_id, tuple(steps))
 
 
@@ -87,17 +93,15 @@ def _ledger_rows(store: Store, reference: ImageRef) -> Iterator[tuple[str, Row, 
     """(batch, row, ledger version) for each batch that lists the image."""
     if reference.source not in store.sources():
         return
-    ledger = store.ledger(reference.source)
-    manifest = ledger.latest()
-    for batch, entry in sorted((manifest.batches if manifest else {}).items()):
-        table = ledger.rows(manifest, batch) if manifest else None
-        if table is None:
-            continue
-        same = pc.and_(
-            pc.equal(table.column("local_id"), reference.local_id),
-            pc.equal(table.column("ordinal"), reference.ordinal),
-        )
-        yield from ((batch, row, entry.since) for row in table.filter(same).to_pylist())
+    manifest = store.ledger(reference.source).latest()
+    if manifest is None:
+        return
+    table = ledger_rows(store, reference.source, manifest, manifest.batches)
+    same = pc.and_(
+        pc.equal(table.column("local_id"), reference.local_id), pc.equal(table.column("ordinal"), reference.ordinal)
+    )
+    for row in table.filter(same).to_pylist():
+        yield row["batch"], row, manifest.batches[row["batch"]].since
 
 
 def _ledger_step(batch: str, row: Row, since: int) -> Step:
@@ -116,7 +120,8 @@ def _stages(
     batch: str,
     ledger_row: Row,
 ) -> Iterator[Step]:
-    wanted = {} if ledger_row["removed_at"] else {Key(image_id, 0): raw.input_hash(ledger_row)}
+    fields = fields_of(settings, ids.source_of(batch))
+    wanted = {} if ledger_row["removed_at"] else {Key(image_id, 0): raw.input_hash(ledger_row, fields)}
     rows, step = _step("raw_images", store.chain("raw_images", batch), image_id, wanted, RAW_SHOWN)
     yield step
     wanted = rgb.wanted(rows, recipe(decode_rules(settings)))
@@ -159,7 +164,8 @@ def _judge(rows: list[Row], failure: Failure | None, wanted: Mapping[Key, str]) 
     if failure is not None:
         again = "the next run tries it again" if failure.retryable else "tried again when it changes, or --retry-failed"
         times = "once" if failure.attempts == 1 else f"{failure.attempts} times"
-        return FAILED, f"{failure.error_class}: {failure.message} (tried {times}; {again})"
+        which = f"region {failure.region}: " if failure.region else ""
+        return FAILED, f"{which}{failure.error_class}: {failure.message} (tried {times}; {again})"
     if not rows:
         return MISSING, "not made yet; run it" if wanted else NOTHING
     present = {Key(str(row["image_id"]), int(str(row.get("region", 0)))): row["input_hash"] for row in rows}
@@ -189,18 +195,34 @@ def _index_step(store: Store, model: str, identity: ModelIdentity, image_id: str
     return Step(stage, "", MISSING, why, manifest.version, manifest.run_id, manifest.created_at)
 
 
+def _catalogue_step(store: Store, image_id: str, present: bool) -> Step:
+    """What the catalogue says of the image; of several batches it shows the newest that has it without failure."""
+    manifest = Catalogue(store).latest()
+    if manifest is None:
+        return Step(ASSET, "", MISSING, "there is no generation yet; run it")
+    about = (manifest.version, manifest.run_id, manifest.created_at)
+    try:
+        with Catalogue(store).open(manifest) as snapshot:
+            record = snapshot.rows([Key(image_id, 0)]).get(Key(image_id, 0))
+    except (StoreError, IndexUnavailable) as error:
+        return Step(ASSET, "", MISSING, str(error), *about)
+    if record is None:
+        return Step(ASSET, "", MISSING, "refresh it: run it" if present else NOTHING, *about)
+    why = "" if present else "it shows what raw_images was; the next refresh updates it"
+    said = {"title": record.title, "text": record.text, "metadata": record.metadata}
+    details = {name: value for name, value in said.items() if value}
+    return Step(ASSET, record.batch, STALE if why else CURRENT, why, *about, details=details)
+
+
 def _offer(store: Store, image_id: str) -> str:
     """`; did you mean …?` with ids that contain the text, or look like it."""
-    known: list[str] = []
+    known: dict[str, None] = {}  # each once: an image may lie in several batches
     for source in store.sources():
-        ledger = store.ledger(source)
-        manifest = ledger.latest()
-        for batch in manifest.batches if manifest else ():
-            table = ledger.rows(manifest, batch) if manifest else None
-            if table is not None:
-                pairs = zip(table.column("local_id").to_pylist(), table.column("ordinal").to_pylist(), strict=True)
-                known += [ids.image_id(source, local_id, ordinal) for local_id, ordinal in pairs]
+        manifest = store.ledger(source).latest()
+        table = ledger_rows(store, source, manifest, manifest.batches if manifest else ())
+        pairs = zip(table.column("local_id").to_pylist(), table.column("ordinal").to_pylist(), strict=True)
+        known |= dict.fromkeys(ids.image_id(source, local_id, ordinal) for local_id, ordinal in pairs)
     text = image_id.lower()
     close = [each for each in known if text in each.lower()][:CLOSE_MATCHES]
-    close = close or difflib.get_close_matches(image_id, known[:CLOSE_POOL], n=CLOSE_MATCHES)
+    close = close or difflib.get_close_matches(image_id, list(known)[:CLOSE_POOL], n=CLOSE_MATCHES)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else "; `embeddings status` shows what is there"

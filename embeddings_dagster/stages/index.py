@@ -4,7 +4,6 @@ A refresh resolves all batches once, reads the keys of those that changed, picks
 writes at most one segment of new rows, and commits one generation. When nothing changed it writes nothing.
 """
 
-import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -32,15 +31,14 @@ from embeddings_dagster.index import (
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import dataset
-from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
+from embeddings_dagster.stages.refreshing import refreshed, take_in
 from embeddings_dagster.store.parts import keys_of
 
-RACES = 5  # lost commit races before giving up, as for batches
 VECTOR_COLUMNS = ("image_id", "region", "input_hash", "embedding")
 
 
@@ -82,23 +80,14 @@ def refresh_index(context: StageContext, name: str, identity: ModelIdentity | No
     identity = identity or identify(settings)
     generations = Generations(context.store, name, identity.fp12)
     path = context.store.cache / "indexes" / f"{name}-{identity.fp12}.sqlite"
-    with held(context, generations.folder):
-        for race in range(RACES):
-            try:
-                report = _Refresh(context, generations, identity).run(path)
-                if report.generation is not None:
-                    register(context.store, name, identity, settings, run_id=context.run_id)
-                return report
-            except CommitConflict as conflict:
-                if race == RACES - 1:
-                    raise
-                context.log(f"{conflict}; planning again")
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) or race == RACES - 1:
-                    raise
-                context.log(f"{path} is damaged ({error}); it is derived, and made again")
-                path.unlink(missing_ok=True)
-    raise AssertionError("unreachable")
+
+    def attempt() -> IndexReport:
+        report = _Refresh(context, generations, identity).run(path)
+        if report.generation is not None:
+            register(context.store, name, identity, settings, run_id=context.run_id)
+        return report
+
+    return refreshed(context, generations.folder, path, attempt)
 
 
 class _Refresh:
@@ -135,20 +124,14 @@ class _Refresh:
         self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, changes: BatchChanges
     ) -> int:
         """Bring the state's offers up to date; returns how many batches were read."""
-        read = changes.read
-        if base is None or not state.matches(base.self_sha256):
-            state.clear()
-            read = frozenset(inputs.manifests)
-            if base is not None:
-                take_generation(self._generations, base, state)
-        for batch in changes.gone:
-            state.offer(batch, ())
-        for batch in sorted(read):
-            self._context.check_stop()
-            take_offers(self._store, inputs, batch, state)
-        for batch in changes.reordered:
-            state.touch_batch(batch)
-        return len(read)
+
+        def restore() -> None:
+            assert base is not None, "only a state that begins from a generation is restored"
+            take_generation(self._generations, base, state)
+
+        mark = base.self_sha256 if base else None
+        take = partial(take_offers, inputs, state=state)
+        return take_in(self._context, state, inputs, changes, mark=mark, restore=restore, take=take)
 
     def _write(
         self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, settled: Settled
@@ -190,8 +173,9 @@ class _Refresh:
         label = 0
         for batch, count in state.unplaced().items():
             wanted = state.unplaced_of(batch)
-            chain, end = self._store.chain(inputs.dataset, batch), label + count
-            for rows in chain.scan(inputs.manifests[batch], VECTOR_COLUMNS, keys=wanted):
+            chain, manifest = inputs.resolved(batch)
+            end = label + count
+            for rows in chain.scan(manifest, VECTOR_COLUMNS, keys=wanted):
                 self._context.check_stop()
                 keys = keys_of(rows)
                 if [wanted[key] for key in keys] != rows.column("input_hash").to_pylist():

@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.stages.embed import dataset
-from embeddings_dagster.stages.index_inputs import resolve_inputs, stale_batches, take_generation, take_offers
+from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, stale_batches, take_generation, take_offers
 from embeddings_dagster.stages.index_state import index_state
 from embeddings_dagster.store import Store
 
@@ -25,12 +26,25 @@ class CheckResult:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-def index_consumed_is_current(store: Store, model: str, identity: ModelIdentity) -> CheckResult:
-    """Whether the newest generation has taken in the present state of every batch. Reads manifests only."""
+class Lag(NamedTuple):
+    """The newest generation, what there is to take in now, and the batches that differ between the two."""
+
+    base: GenerationManifest | None
+    inputs: Inputs
+    stale: list[str]
+
+
+def index_lag(store: Store, model: str, identity: ModelIdentity) -> Lag:
+    """How far an index is behind. Raises CorruptFile where that cannot be told."""
     base = Generations(store, model, identity.fp12).latest()
     consumed = base.consumed if base else {}
     inputs = resolve_inputs(store, dataset(model, identity), consumed)
-    stale = stale_batches(inputs, consumed)
+    return Lag(base, inputs, stale_batches(inputs, consumed))
+
+
+def index_consumed_is_current(store: Store, model: str, identity: ModelIdentity) -> CheckResult:
+    """Whether the newest generation has taken in the present state of every batch. Reads no rows."""
+    base, inputs, stale = index_lag(store, model, identity)
     detail = {**_about(base), "batches": len(inputs.states), "stale": len(stale), "stale_batches": stale[:SHOWN]}
     if not stale:
         return CheckResult(True, f"all {len(inputs.states)} batches are in", _pinned(base), detail)
@@ -50,8 +64,8 @@ def index_rows_equal_live_rows(store: Store, model: str, identity: ModelIdentity
     with tempfile.TemporaryDirectory(dir=store.cache) as folder, index_state(Path(folder) / "check.sqlite") as state:
         if base is not None:
             take_generation(generations, base, state)
-        for batch in inputs.manifests:
-            take_offers(store, inputs, batch, state)
+        for batch in inputs.states:
+            take_offers(inputs, batch, state)
         found = state.settle(inputs.newest())
     rows = base.rows if base else 0
     wanted = rows + found.inserted - found.removed

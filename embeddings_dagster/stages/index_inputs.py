@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.index import Consumed, GenerationManifest, Generations, read_rows
 from embeddings_dagster.stages.index_state import IndexState, OfferRow
-from embeddings_dagster.store import Chain, Manifest, Store
+from embeddings_dagster.store import Chain, Head, Manifest, Store
 
 KEY_COLUMNS = ("image_id", "region", "input_hash")
 PLACED_COLUMNS = ("image_id", "region", "input_hash", "batch")
@@ -20,29 +21,50 @@ BLOCK = 65_536  # rows turned into Python objects at a time
 class Inputs:
     """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh."""
 
+    store: Store
     dataset: str
-    manifests: Mapping[str, Manifest]
     states: Mapping[str, Consumed]
 
     def newest(self) -> dict[str, str]:
         """What orders the batches."""
         return {batch: state.newest for batch, state in self.states.items()}
 
+    def resolved(self, batch: str) -> tuple[Chain, Manifest]:
+        """A batch, and the version of it that was resolved. Raises MissingFile, CorruptFile."""
+        chain = self.store.chain(self.dataset, batch)
+        return chain, chain.get(self.states[batch].version)
+
+    def digest(self) -> str:
+        """A short text that differs when any of the versions does, or their order."""
+        text = "\n".join(f"{batch} {state}" for batch, state in sorted(self.states.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed]) -> Inputs:
-    """Resolve every batch of a dataset of embeddings. Reads manifests only, and failures where a version is new."""
+    """Resolve every batch of a dataset of embeddings. Reads no rows, and failures only where a version is new.
+
+    Raises:
+        CorruptFile: what a batch has now cannot be told, for a manifest of it is damaged.
+    """
     order = _order(store)
-    manifests, states = {}, {}
-    for batch in store.batches(dataset):
-        chain = store.chain(dataset, batch)
-        manifest = chain.latest()
-        if manifest is not None:
+    states = {}
+    for batch, head in store.heads(dataset).by_batch.items():
+        if head.fault:
+            raise CorruptFile(head.fault)
+        if head.version:
             before = consumed.get(batch)
-            known = before is not None and (before.version, before.content) == (manifest.version, manifest.content)
-            failed = before.failed if before and known else _hash(failed_images(chain, manifest))
-            manifests[batch] = manifest
-            states[batch] = Consumed(manifest.version, manifest.content, failed, order.get(batch, ""))
-    return Inputs(dataset, manifests, states)
+            known = before is not None and (before.version, before.content) == (head.version, head.content)
+            failed = before.failed if before and known else _failed(store, dataset, batch, head)
+            states[batch] = Consumed(head.version, head.content, failed, order.get(batch, ""))
+    return Inputs(store, dataset, states)
+
+
+def _failed(store: Store, dataset: str, batch: str, head: Head) -> str:
+    """The hash of the images of which a region has failed; empty where none has."""
+    if not head.counts.failed:
+        return ""
+    chain = store.chain(dataset, batch)
+    return _hash(failed_images(chain, chain.get(head.version)))
 
 
 def _order(store: Store) -> dict[str, str]:
@@ -68,9 +90,9 @@ def _hash(images: set[str]) -> str:
     return hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest() if images else ""
 
 
-def take_offers(store: Store, inputs: Inputs, batch: str, state: IndexState) -> None:
+def take_offers(inputs: Inputs, batch: str, state: IndexState) -> None:
     """Read the keys of one batch into the state."""
-    chain, manifest = store.chain(inputs.dataset, batch), inputs.manifests[batch]
+    chain, manifest = inputs.resolved(batch)
     failed = failed_images(chain, manifest)
 
     def rows() -> Iterator[OfferRow]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from embeddings_dagster.ids import Key
-from embeddings_dagster.index import Consumed
+from embeddings_dagster.store import Consumed
 
 
 class Row(NamedTuple):

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.errors import UnknownItem
 from embeddings_dagster.index import Generations
-from embeddings_dagster.index.local_files import local_file
+from embeddings_dagster.stages.catalog import ASSET
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.store import Store
+from embeddings_dagster.store.local_file import local_file
 
 BATCH_ASSETS = ("raw_images", "rgb_images")
 
@@ -43,8 +45,10 @@ def live_files(store: Store, identities: Mapping[str, ModelIdentity], asset: str
         yield from _parts(store, places[asset])
     elif asset in indexes:
         yield from _segments(Generations(store, *indexes[asset]))
+    elif asset == ASSET:
+        yield from _catalogue(Catalogue(store))
     else:
-        raise UnknownItem(f"no asset {asset!r} with files; there are {', '.join([*places, *indexes])}")
+        raise UnknownItem(f"no asset {asset!r} with files; there are {', '.join([*places, *indexes, ASSET])}")
 
 
 def _parts(store: Store, place: str) -> Iterator[LiveFile]:
@@ -54,6 +58,13 @@ def _parts(store: Store, place: str) -> Iterator[LiveFile]:
         for part in manifest.parts if manifest else ():
             path = store.files.url(chain.path(part.file))
             yield LiveFile(path, batch, manifest.version if manifest else 0, part.rows, part.dead, part.sha256)
+
+
+def _catalogue(catalogue: Catalogue) -> Iterator[LiveFile]:
+    manifest = catalogue.latest()
+    if manifest is not None:
+        path = catalogue.store.files.url(catalogue.path(manifest.file))
+        yield LiveFile(path, None, manifest.version, manifest.rows, (), manifest.sha256)
 
 
 def _segments(generations: Generations) -> Iterator[LiveFile]:

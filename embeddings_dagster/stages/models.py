@@ -150,12 +150,11 @@ def not_ready(store: Store, name: str, identity: ModelIdentity) -> tuple[str, ..
     if all(record.fingerprint != identity.fingerprint for record in records(store, name)):
         return (f"{identity.fp12} has no index yet",)
     reasons = []
-    for batch in store.batches("rgb_images"):
-        rgb = store.chain("rgb_images", batch).latest()
-        made = store.chain(dataset(name, identity), batch).latest()
-        consumed = made.inputs.get(f"rgb_images/{batch}", {}) if made else {}
-        if rgb is not None and consumed.get("content") != rgb.content:
-            reasons.append(f"batch {batch} is not encoded" if made is None else f"batch {batch} is out of date")
+    vectors = store.heads(dataset(name, identity))
+    for batch, rgb in store.heads("rgb_images").by_batch.items():
+        made = vectors.get(batch)
+        if rgb.version and made.inputs.get(f"rgb_images/{batch}", {}).get("content") != rgb.content:
+            reasons.append(f"batch {batch} is out of date" if made.version else f"batch {batch} is not encoded")
     for check in (index_consumed_is_current, index_rows_equal_live_rows):
         result = check(store, name, identity)
         if not result.passed:

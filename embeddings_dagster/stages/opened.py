@@ -1,7 +1,9 @@
 """The settings' plain values turned into the objects that stages work with."""
 
+import threading
+
 from embeddings_dagster.errors import UnknownItem
-from embeddings_dagster.images import DecodeRules
+from embeddings_dagster.images import DecodeRules, Workshop
 from embeddings_dagster.settings import ModelSettings, Settings
 from embeddings_dagster.sources import Source, open_source
 
@@ -14,18 +16,34 @@ def decode_rules(settings: Settings) -> DecodeRules:
         background=(colour[0], colour[1], colour[2]),
         max_pixels=rgb.max_pixels,
         max_bytes=rgb.max_bytes,
+        max_seconds=rgb.max_seconds,
         thumbnail_size=rgb.thumbnail_size,
     )
 
 
-def opened_source(settings: Settings, name: str) -> Source:
-    """Raises:
+def workshop(settings: Settings) -> Workshop:
+    """Where a stage decodes its pictures; to be closed when it is done."""
+    return Workshop(decode_rules(settings))
+
+
+def opened_source(
+    settings: Settings,
+    name: str,
+    *,
+    download: bool | None = None,
+    retry_failed: bool = False,
+    stop: threading.Event | None = None,
+) -> Source:
+    """The source of that name; `download`: whether it may fetch pictures (None: as the settings say), `retry_failed`:
+    whether also those that would not be had before; `stop` ends reading that waits for a server.
+
+    Raises:
     UnknownItem: no such source in the settings.
     """
     if name not in settings.sources:
         known = ", ".join(settings.sources) or "none"
         raise UnknownItem(f"no source {name!r} in the settings (there: {known}); add it or correct the name")
-    return open_source(name, settings)
+    return open_source(name, settings, download=download, retry_failed=retry_failed, stop=stop)
 
 
 def model_settings(settings: Settings, name: str) -> ModelSettings:

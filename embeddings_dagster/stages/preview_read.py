@@ -16,6 +16,7 @@ from embeddings_dagster.stages import raw, rgb
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.discover import Survey
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.fields import fields_of
 from embeddings_dagster.stages.opened import decode_rules
 from embeddings_dagster.stages.preview import BatchState, StagePreview, State, preview_batch
 from embeddings_dagster.stages.status import BatchStatus, batch_statuses
@@ -66,9 +67,12 @@ def _read(
 ) -> BatchState:
     store = context.store
     live = [row for row in table.to_pylist() if not row["removed_at"]]
+    fields = fields_of(context.settings, source)
     return BatchState(
         batch=batch,
-        ledger={Key(ids.image_id(source, row["local_id"], row["ordinal"]), 0): raw.input_hash(row) for row in live},
+        ledger={
+            Key(ids.image_id(source, row["local_id"], row["ordinal"]), 0): raw.input_hash(row, fields) for row in live
+        },
         raw=_state(store.chain("raw_images", batch)),
         rgb=_state(store.chain("rgb_images", batch)),
         converted=_converted(context, store, batch),

@@ -1,18 +1,22 @@
-"""rgb_images: every decodable picture as 8-bit sRGB bytes that any reader can open, panels as boxes in their page."""
+"""rgb_images: every decodable picture as 8-bit sRGB bytes that any reader can open, panels as boxes in their page.
+
+A panel whose box is no box fails alone: the page and its other panels are made, under their own numbers.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from embeddings_dagster import ids
-from embeddings_dagster.errors import ItemError, RawChanged, UnknownItem
+from embeddings_dagster.errors import EmptyRegion, ItemError, RawChanged, UnknownItem
 from embeddings_dagster.ids import Key
-from embeddings_dagster.images import DecodeRules, RgbImage, recipe, to_rgb
-from embeddings_dagster.sources import Source
+from embeddings_dagster.images import RgbImage, Workshop, recipe
+from embeddings_dagster.sources import Picture, Source
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.carry_out import Job, Made, Row, carry_out, failed_image
 from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.opened import decode_rules, opened_source
+from embeddings_dagster.stages.opened import decode_rules, opened_source, workshop
 from embeddings_dagster.stages.parallel import ordered_map
 from embeddings_dagster.stages.plan import Plan
 from embeddings_dagster.store import Manifest
@@ -24,6 +28,16 @@ COLUMNS = ("image_id", "location", "sha256", "regions")
 THREADS = 2
 
 RawRow = Mapping[str, object]
+Corners = Mapping[str, int]
+
+
+class RegionRow(NamedTuple):
+    """A region as raw has it. `problem`: why one that is not the whole picture has no box."""
+
+    number: int
+    box: Corners | None
+    text: str | None
+    problem: str | None
 
 
 def run_rgb(context: StageContext, batch: str) -> Account:
@@ -34,18 +48,21 @@ def run_rgb(context: StageContext, batch: str) -> Account:
     """
     upstream = context.store.chain(UPSTREAM, batch)
     raw = complete(upstream.latest(), UPSTREAM, batch)
-    rules = decode_rules(context.settings)
-    version = recipe(rules)
+    version = recipe(decode_rules(context.settings))
     rows = {str(row["image_id"]): row for row in upstream.rows(raw, COLUMNS).to_pylist()}
 
     def make(plan: Plan) -> Iterator[Made]:
         todo = [image_id for image_id in rows if image_id in plan.images]
         if not todo:
-            return iter(())
-        source = opened_source(context.settings, ids.source_of(batch))
-        return ordered_map(
-            lambda image_id: _make(source, rules, version, rows[image_id], context.run_id), todo, threads=THREADS
+            return
+        name = ids.source_of(batch)
+        source = opened_source(
+            context.settings, name, download=context.download, retry_failed=context.retry_failed, stop=context.stop
         )
+        with workshop(context.settings) as pictures:
+            yield from ordered_map(
+                lambda image_id: _make(source, pictures, version, rows[image_id], context.run_id), todo, threads=THREADS
+            )
 
     return carry_out(
         context,
@@ -67,7 +84,7 @@ def _other_texts(context: StageContext, batch: str, rows: Iterable[RawRow]) -> f
     if context.force:  # all is made anew, and what is there may be damaged
         return frozenset()
     chain = context.store.chain(STAGE, batch)
-    texts = {Key(str(row["image_id"]), number): text for row in rows for number, _, text in _regions(row)}
+    texts = {Key(str(row["image_id"]), region.number): region.text for row in rows for region in _regions(row)}
     head = chain.head()
     if head is None:
         return frozenset()
@@ -88,46 +105,47 @@ def complete(manifest: Manifest | None, dataset: str, batch: str) -> Manifest:
 def wanted(rows: Iterable[RawRow], version: str) -> dict[Key, str]:
     """The regions of raw rows, each with the hash of (raw sha256, recipe, box)."""
     return {
-        Key(str(row["image_id"]), number): input_hash(str(row["sha256"]), version, box)
+        Key(str(row["image_id"]), region.number): input_hash(str(row["sha256"]), version, region.box, region.problem)
         for row in rows
-        for number, box, _ in _regions(row)
+        for region in _regions(row)
     }
 
 
-def input_hash(sha256: str, version: str, box: Mapping[str, int] | None) -> str:
-    """What decides the pixels of one region."""
-    corners = [box[side] for side in "xywh"] if box else None
+def input_hash(sha256: str, version: str, box: Corners | None, problem: str | None = None) -> str:
+    """What decides the pixels of one region, or that it has none."""
+    corners = [box[side] for side in "xywh"] if box else problem
     return hashlib.sha256(json.dumps([sha256, version, corners]).encode()).hexdigest()
 
 
-def _regions(row: RawRow) -> Iterator[tuple[int, Mapping[str, int] | None, str | None]]:
-    """(region, box, text) of one raw row; the whole image always is one of them."""
+def _regions(row: RawRow) -> Iterator[RegionRow]:
+    """The regions of one raw row; the whole image always is one of them."""
     listed = {region["region"]: region for region in row["regions"] or ()}  # type: ignore[attr-defined]
-    yield 0, None, listed.get(0, {}).get("text")
+    yield RegionRow(0, None, listed.get(0, {}).get("text"), None)
     for number in sorted(listed.keys() - {0}):
-        yield number, listed[number]["box"], listed[number]["text"]
+        region = listed[number]
+        yield RegionRow(number, region["box"], region["text"], region.get("problem"))
 
 
-def _make(source: Source, rules: DecodeRules, version: str, row: RawRow, run_id: str) -> Made:
+def _make(source: Source, pictures: Workshop, version: str, row: RawRow, run_id: str) -> Made:
     image_id = str(row["image_id"])
+    _, local_id, ordinal = ids.parse_image_id(image_id)
+    regions = list(_regions(row))
     try:
-        data = source.read(str(row["location"]), rules.max_bytes)
+        data = source.read(Picture(local_id, ordinal, str(row["location"])), pictures.rules.max_bytes)
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise RawChanged(f"{image_id}: the file changed since it was hashed; run again to take the new one")
-        picture = to_rgb(data, rules)
+        picture = pictures.to_rgb(data)
     except ItemError as error:
-        return failed_image(image_id, [number for number, _, _ in _regions(row)], error)
-    return Made(image_id, [_row(row, picture, version, region, run_id) for region in _regions(row)])
+        return failed_image(image_id, [region.number for region in regions], error)
+    return Made(
+        image_id,
+        [_row(row, picture, version, region, run_id) for region in regions if region.problem is None],
+        errors={region.number: EmptyRegion(region.problem) for region in regions if region.problem is not None},
+    )
 
 
-def _row(
-    raw: RawRow,
-    picture: RgbImage,
-    version: str,
-    region: tuple[int, Mapping[str, int] | None, str | None],
-    run_id: str,
-) -> Row:
-    number, box, text = region
+def _row(raw: RawRow, picture: RgbImage, version: str, region: RegionRow, run_id: str) -> Row:
+    number, box, text, _ = region
     whole = number == 0
     return {
         "image_id": raw["image_id"],

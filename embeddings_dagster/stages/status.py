@@ -1,7 +1,7 @@
 """What is there and whether it is current: every batch of every source, stage by stage.
 
-Reads manifests alone, no rows, so it is quick at any size. Stale means that an input's content differs from the one
-consumed, or that the settings now ask for other pixels; folds and retried failures make nothing stale.
+Reads what manifests say, no rows, so it is quick at any size. Stale means that an input's content differs from the one
+consumed, or that the settings now ask for other columns or pixels; folds and retried failures make nothing stale.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,9 @@ from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.images import recipe
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.fields import columns_asked
 from embeddings_dagster.stages.opened import decode_rules
-from embeddings_dagster.store import LedgerBatch, Manifest, Store
+from embeddings_dagster.store import Head, Heads, LedgerBatch, Manifest, Store
 
 CURRENT, STALE, MISSING, PARTIAL = "current", "stale", "missing", "partial"
 
@@ -63,60 +64,63 @@ def batch_statuses(
     `identities`: the fingerprints that the settings ask for, by model name.
     """
     version = recipe(decode_rules(settings))
+    places = ["raw_images", "rgb_images", *(dataset(model, identity) for model, identity in identities.items())]
+    heads = {place: store.heads(place) for place in places}
     for name in store.sources() if source is None else [source]:
         ledger = store.ledger(name).latest()
         for key, entry in sorted((ledger.batches if ledger else {}).items()):
-            yield BatchStatus(name, key, entry.live, tuple(_stages(store, key, entry, version, identities)))
+            stages = _stages(heads, key, entry, columns_asked(settings, name), version, identities)
+            yield BatchStatus(name, key, entry.live, tuple(stages))
 
 
 def _stages(
-    store: Store, batch: str, entry: LedgerBatch, version: str, identities: Mapping[str, ModelIdentity]
+    heads: Mapping[str, Heads],
+    batch: str,
+    entry: LedgerBatch,
+    columns: str | None,
+    version: str,
+    identities: Mapping[str, ModelIdentity],
 ) -> Iterator[StageStatus]:
     source = ids.source_of(batch)
-    raw = store.chain("raw_images", batch).latest()
-    yield _stage(store, "raw_images", "raw_images", batch, raw, {f"sources/{source}": entry.source_state})
-    rgb = store.chain("rgb_images", batch).latest()
-    consumed = {f"raw_images/{batch}": raw.content if raw else None}
-    yield _stage(store, "rgb_images", "rgb_images", batch, rgb, consumed, version)
+    raw = heads["raw_images"].get(batch)
+    yield _stage("raw_images", "raw_images", raw, {f"sources/{source}": entry.source_state}, columns)
+    rgb = heads["rgb_images"].get(batch)
+    yield _stage("rgb_images", "rgb_images", rgb, {f"raw_images/{batch}": _content(raw)}, version)
     for model, identity in identities.items():
         place = dataset(model, identity)
-        made = store.chain(place, batch).latest()
-        consumed = {f"rgb_images/{batch}": rgb.content if rgb else None}
-        yield _stage(store, f"{model}_embeddings", place, batch, made, consumed)
+        made = heads[place].get(batch)
+        yield _stage(f"{model}_embeddings", place, made, {f"rgb_images/{batch}": _content(rgb)})
+
+
+def _content(head: Head) -> str | None:
+    return head.content if head.version else None
 
 
 def _stage(
-    store: Store,
-    stage: str,
-    place: str,
-    batch: str,
-    manifest: Manifest | None,
-    inputs: Mapping[str, str | None],
-    recipe_now: str | None = None,
+    stage: str, place: str, head: Head, inputs: Mapping[str, str | None], recipe_now: str | None = None
 ) -> StageStatus:
-    head = store.chain(place, batch).head()
-    begun = head is not None and not head.complete
-    if manifest is None:
-        return StageStatus(
-            stage, place, PARTIAL if begun else MISSING, "begun, not complete" if begun else "never made"
-        )
-    why = stale_reason(manifest, inputs, recipe_now)
-    state = (PARTIAL if begun else STALE) if why else CURRENT
+    if head.fault:
+        return StageStatus(stage, place, STALE, head.fault)
+    if not head.version:
+        state, why = (PARTIAL, "begun, not complete") if head.begun else (MISSING, "never made")
+        return StageStatus(stage, place, state, why)
+    why = stale_reason(head, inputs, recipe_now)
+    state = (PARTIAL if head.begun else STALE) if why else CURRENT
     return StageStatus(
         stage,
         place,
         state,
         why,
-        manifest.version,
-        manifest.counts.ok,
-        manifest.counts.failed,
-        sum(part.bytes for part in manifest.parts),
-        manifest.created_at,
-        manifest.run_id,
+        head.version,
+        head.counts.ok,
+        head.counts.failed,
+        head.bytes,
+        head.created_at,
+        head.run_id,
     )
 
 
-def stale_reason(manifest: Manifest, inputs: Mapping[str, str | None], recipe_now: str | None = None) -> str:
+def stale_reason(manifest: Manifest | Head, inputs: Mapping[str, str | None], recipe_now: str | None = None) -> str:
     """Why a version is stale, in words; empty when it is current. `inputs`: what each input's content is now."""
     for name, content in inputs.items():
         consumed = manifest.inputs.get(name, {})
@@ -124,8 +128,8 @@ def stale_reason(manifest: Manifest, inputs: Mapping[str, str | None], recipe_no
             return f"{name} is missing"
         if consumed.get("content") != content:
             return f"{name} changed since its version {consumed.get('version', '?')}"
-    if recipe_now is not None and manifest.recipe != recipe_now:
-        return "the settings ask for other pixels (rgb.background, or a newer decoder)"
+    if recipe_now is not None and (manifest.recipe or "") != recipe_now:
+        return "the settings ask for other columns or other pixels (fields, rgb.background, or a newer decoder)"
     return ""
 
 

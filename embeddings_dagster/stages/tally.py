@@ -1,7 +1,8 @@
 """Which batches a run has to take, and what it did to each image: total = processed + skipped + failed + undone.
 
 Counted anew from the store after the run, image by image, so that it can be held against what the stages themselves
-said. An image that any stage failed on counts as failed, whatever else was made of it.
+said. An image that any stage failed on counts as failed, whatever else was made of it: so does a page of which one
+panel failed. An image that lies in several batches counts in each.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,7 +12,7 @@ from embeddings_dagster import ids
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.status import MISSING, BatchStatus
-from embeddings_dagster.store import Store
+from embeddings_dagster.store import Ledger, LedgerManifest, Store
 
 
 def wants_run(store: Store, status: BatchStatus, *, retry_failed: bool = False, force: bool = False) -> bool:
@@ -54,13 +55,15 @@ def tally(
     the runs of `run_ids`. A batch that it left alone is current, and its rows are not read.
     """
     total = processed = skipped = failed = undone = 0
+    ledger = store.ledger(source)
+    manifest = ledger.latest()
     for status in statuses:
         if status.batch not in launched:
             bad = _failed(store, status)
             total, failed, skipped = total + status.images, failed + len(bad), skipped + status.images - len(bad)
             continue
         made, bad, whole = _images(store, identities, status, run_ids)
-        wanted = _wanted(store, status)
+        wanted = _wanted(ledger, manifest, status)
         good = (whole & wanted) - bad
         total += len(wanted)
         processed += len(good & made)
@@ -70,10 +73,8 @@ def tally(
     return Tally(source, total, processed, skipped, failed, undone)
 
 
-def _wanted(store: Store, status: BatchStatus) -> set[str]:
+def _wanted(ledger: Ledger, manifest: LedgerManifest | None, status: BatchStatus) -> set[str]:
     """Images of a batch by its ledger."""
-    ledger = store.ledger(status.source)
-    manifest = ledger.latest()
     rows = ledger.rows(manifest, status.batch).to_pylist() if manifest else []
     return {ids.image_id(status.source, row["local_id"], row["ordinal"]) for row in rows if not row["removed_at"]}
 

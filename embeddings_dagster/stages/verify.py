@@ -1,15 +1,18 @@
-"""Is everything committed still what was committed: rows and ledgers (the store's own), indexes, registries of models.
+"""Is everything committed still what was committed: rows and ledgers (the store's own), indexes, the catalogue,
+registries of models.
 
 Trusts nothing that is remembered, reports all it finds, and raises for none of it.
 """
 
 from collections.abc import Iterator
 
+from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.index import Generations
 from embeddings_dagster.stages.models import registry
 from embeddings_dagster.store import Problem, Store, Versions
 
+REMAKE_CATALOGUE = "delete the folder {folder} and run again: the catalogue is made anew from raw_images"
 REMAKE = "delete the folder {folder} and run again: the index is made anew from the embeddings"
 RESTORE = "restore it from a backup, or delete it and run again"
 
@@ -20,6 +23,7 @@ def verify(store: Store) -> list[Problem]:
     for model in store.files.folders("indexes"):
         for fp12 in store.files.folders(f"indexes/{model}"):
             found += _index_problems(store, Generations(store, model, fp12))
+    found += _catalogue_problems(Catalogue(store))
     for model in store.files.folders("models"):
         found += [Problem("models", model, file, reason, RESTORE) for file, reason in _damaged(registry(store, model))]
     return found
@@ -44,6 +48,22 @@ def _index_problems(store: Store, generations: Generations) -> Iterator[Problem]
                 store.checked.check(path, sha256, again=True)
             except (StoreError, OSError) as error:
                 yield Problem("indexes", generations.model, path, str(error), remedy)
+
+
+def _catalogue_problems(catalogue: Catalogue) -> Iterator[Problem]:
+    remedy = REMAKE_CATALOGUE.format(folder=catalogue.folder)
+    damaged = dict(_damaged(catalogue.versions))
+    for path, reason in damaged.items():
+        yield Problem("catalog", "", path, reason, remedy)
+    numbers = [number for number in catalogue.numbers() if catalogue.versions.path(number) not in damaged]
+    for number in numbers:
+        try:
+            manifest = catalogue.get(number)
+            path = catalogue.path(manifest.file)
+            if number == numbers[-1] or catalogue.store.files.stat(path):  # older ones may be on their way out
+                catalogue.store.checked.check(path, manifest.sha256, again=True)
+        except (StoreError, OSError) as error:
+            yield Problem("catalog", "", path, str(error), remedy)
 
 
 def _damaged(versions: Versions) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from embeddings_dagster.cli import main
-from embeddings_dagster.stages import discover as discover_module
 from embeddings_dagster.stages import looks as looks_module
+from embeddings_dagster.stages import settling as settling_module
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample" / "emoji"
 PICTURES = ("food/pizza.png", "food/banana.png", "food/strawberry.png", "animals/dog.png", "symbols/red-heart.png")
@@ -43,7 +43,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")  # so that it is put back as it was
         monkeypatch.delenv(name)
     # Two looks at a file still are two, but need no two seconds between them.
-    for module in (looks_module, discover_module):
+    for module in (looks_module, settling_module):
         monkeypatch.setattr(module, "APART", timedelta(0))
 
 

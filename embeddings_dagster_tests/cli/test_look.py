@@ -126,7 +126,8 @@ def test_other_cells_are_left_alone(cell: object) -> None:
 
 def test_explain_follows_an_image_from_ledger_to_index(project: Path, command: Command) -> None:
     said = answer(command, "explain", "pics:pizza.png")
-    stages = ["ledger", "raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index"]
+    stages = ["ledger", "raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index",
+              "search_catalog"]  # fmt: skip
     assert [step["stage"] for step in said["steps"]] == stages
     assert {step["state"] for step in said["steps"]} == {"current"}
     assert {step["batch"] for step in said["steps"]} == {BATCH}

@@ -10,8 +10,8 @@ import pytest
 
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.settings import Settings
-from embeddings_dagster.stages import discover as discover_module
 from embeddings_dagster.stages import looks as looks_module
+from embeddings_dagster.stages import settling as settling_module
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster_tests.defs.making import make_pictures, make_settings
 
@@ -48,4 +48,4 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two looks at a file still are two, but need no two seconds between them."""
     monkeypatch.setattr(looks_module, "APART", timedelta(0))
-    monkeypatch.setattr(discover_module, "APART", timedelta(0))
+    monkeypatch.setattr(settling_module, "APART", timedelta(0))

@@ -15,6 +15,7 @@ ASSETS = {
     "dino_embeddings": (["rgb_images"], "embeddings", "gpu", True, {"huggingface", "pytorch", "parquet"}),
     "clip_index": (["clip_embeddings"], "indexes", "index_clip", False, {"faiss"}),
     "dino_index": (["dino_embeddings"], "indexes", "index_dino", False, {"faiss"}),
+    "search_catalog": (["raw_images"], "catalog", "search_catalog", False, {"sqlite"}),
 }
 CHECKS = {
     "raw_images": {"counts_reconcile": False},
@@ -23,13 +24,16 @@ CHECKS = {
     "dino_embeddings": {"counts_reconcile": False, "vectors_sound": True},
     "clip_index": {"rows_equal_live_rows": False, "consumed_is_current": False},
     "dino_index": {"rows_equal_live_rows": False, "consumed_is_current": False},
+    "search_catalog": {"rows_equal_live_rows": False, "consumed_is_current": False},
 }
 JOBS = {
     "embed_batches": {"raw_images", "rgb_images", "clip_embeddings", "dino_embeddings"},
-    "refresh_indexes": {"clip_index", "dino_index"},
-    "everything": {"raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index"},
+    "refresh_indexes": {"clip_index", "dino_index", "search_catalog"},
+    "everything": {
+        "raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index", "search_catalog",
+    },
     "discover": set(),
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_run_config_is_described(definitions: dg.Definitions) -> None:
         .assets_def_for_key(dg.AssetKey("dino_embeddings"))
         .op.config_field.config_type.fields
     )
-    assert set(fields) == {"device", "precision", "batch_size", "retry_failed", "force"}
+    assert set(fields) == {"device", "precision", "batch_size", "retry_failed", "force", "download"}
     assert all(field.description for field in fields.values())
 
 

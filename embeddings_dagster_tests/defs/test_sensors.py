@@ -7,11 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from embeddings_dagster.defs.build import project_defs
-from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, known_keys
+from embeddings_dagster.defs.partitions import add_keys, known_keys
 from embeddings_dagster.defs.resources import Project
-from embeddings_dagster.defs.sensors import FOLLOW_EMBEDDINGS, FOLLOW_SOURCES
+from embeddings_dagster.defs.sensors import FOLLOW_EMBEDDINGS
 from embeddings_dagster.engines import LocalEngine
+from embeddings_dagster.stages.catalog import refresh_catalog
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.discover import discover
 from embeddings_dagster.stages.embed import run_embed
@@ -19,56 +19,7 @@ from embeddings_dagster.stages.index import refresh_index
 from embeddings_dagster.stages.raw import run_raw
 from embeddings_dagster.stages.rgb import run_rgb
 from embeddings_dagster_tests.defs.making import make_picture, make_pictures, make_settings
-
-
-class Ticking:
-    """A sensor, its cursor, and what the daemon does with a tick's result.
-
-    A source's first tick leaves an empty ledger, version 1: its files have had one look. So run keys begin at 2.
-    """
-
-    def __init__(self, project: Project, instance: dg.DagsterInstance, sensor: str = FOLLOW_SOURCES) -> None:
-        self.definitions = project_defs(project)
-        self.repository = self.definitions.get_repository_def()
-        self.sensor = self.repository.get_sensor_def(sensor)
-        self.project, self.instance, self.cursor = project, instance, None
-        self.skipped = ""
-
-    def __call__(self) -> list[str]:
-        """One tick; the run keys it asked for, those left out that a run has had before, as the daemon does."""
-        context = dg.SensorEvaluationContext(
-            instance_ref=self.instance.get_ref(),
-            instance=self.instance,
-            last_tick_completion_time=None,
-            last_run_key=None,
-            cursor=self.cursor,
-            repository_name=None,
-            repository_def=self.repository,
-        )
-        result = self.sensor.evaluate_tick(context)
-        self.cursor = result.cursor
-        self.skipped = result.skip_message or ""
-        for change in result.dynamic_partitions_requests or ():
-            if isinstance(change, dg.AddDynamicPartitionsRequest):
-                self.instance.add_dynamic_partitions(IMAGE_BATCHES, list(change.partition_keys))
-            else:
-                for key in change.partition_keys:
-                    self.instance.delete_dynamic_partition(IMAGE_BATCHES, key)
-        self.requests = [request for request in result.run_requests if not self._had(request.run_key)]
-        return [request.run_key for request in self.requests]
-
-    def _had(self, run_key: str | None) -> bool:
-        return bool(self.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(run_key)})))
-
-    def launch(self, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED) -> list[dg.DagsterRun]:
-        """Create the runs of the last tick, with the tags the daemon gives them."""
-        job = self.repository.get_job(self.sensor.job_name)
-        return [
-            self.instance.create_run_for_job(
-                job, tags={**request.tags, "dagster/run_key": str(request.run_key)}, status=status
-            )
-            for request in self.requests
-        ]
+from embeddings_dagster_tests.defs.ticking import Ticking
 
 
 @pytest.fixture
@@ -196,6 +147,7 @@ def test_a_removed_batch_is_run_then_left_by_the_index_and_then_its_key_goes(
     for key in keys:
         line(key)
     refresh_index(stage, "dino")
+    refresh_catalog(stage)
     for name in ("000", "001"):
         (tmp_path / "pics" / f"{name}.png").unlink()
     assert ticking() == ["pics__000001:2:0"]
@@ -203,10 +155,13 @@ def test_a_removed_batch_is_run_then_left_by_the_index_and_then_its_key_goes(
     ticking.launch(dg.DagsterRunStatus.SUCCESS)
     line("pics__000001")
     assert ticking() == []
-    assert "pics__000001" in known_keys(instance), "the index still holds its rows"
+    assert "pics__000001" in known_keys(instance), "the index and the catalogue still hold its rows"
     following = Ticking(project, instance, FOLLOW_EMBEDDINGS)
-    assert len(following()) == 1
+    assert len(following()) == 2
     refresh_index(stage, "dino")
+    assert ticking() == []
+    assert "pics__000001" in known_keys(instance), "the catalogue still holds its rows"
+    refresh_catalog(stage)
     assert following() == []
     assert ticking() == []
     assert known_keys(instance) == {"pics__000002", "pics__000003"}
@@ -224,6 +179,7 @@ def test_an_index_is_refreshed_for_what_it_has_not_taken_in_one_run_at_a_time(
     for key in ("pics__000001", "pics__000002"):
         run_raw(stage, key)
         run_rgb(stage, key)
+    refresh_catalog(stage)
     run_embed(stage, "dino", project.settings.models["dino"], LocalEngine(), "pics__000001")
     (asked,) = following()
     assert asked.startswith("dino:")

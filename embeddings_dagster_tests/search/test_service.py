@@ -10,7 +10,8 @@ import pytest
 from embeddings_dagster.errors import BadQuery, CorruptFile, IndexUnavailable, ModelUnavailable, UnknownItem
 from embeddings_dagster.search import SearchService
 from embeddings_dagster.search.opened import LOOK_SECONDS
-from embeddings_dagster.settings import FolderSource, ModelSettings, Settings
+from embeddings_dagster.settings import ModelSettings, Settings
+from embeddings_dagster.settings_sources import FolderSource
 from embeddings_dagster.stages.index_versions import index_rollback
 from embeddings_dagster.stages.models import switch
 from embeddings_dagster.store.tables import RAW

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embeddings_dagster.stages import discover as discover_module
 from embeddings_dagster.stages import looks as looks_module
+from embeddings_dagster.stages import settling as settling_module
 from embeddings_dagster_tests.stages.small_project import SmallProject, small_project
 
 
@@ -15,6 +15,6 @@ from embeddings_dagster_tests.stages.small_project import SmallProject, small_pr
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
     for name in [each for each in os.environ if each.startswith("EMBEDDINGS_")]:
         monkeypatch.delenv(name)
-    for module in (looks_module, discover_module):
+    for module in (looks_module, settling_module):
         monkeypatch.setattr(module, "APART", timedelta(0))
     return small_project(tmp_path)

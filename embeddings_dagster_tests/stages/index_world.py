@@ -52,10 +52,7 @@ class World:
 
     def age(self, **days: int) -> None:
         """Set the day on which each batch was scraped."""
-        ledger = self.store.ledger("art")
-        scraped = {f"art__{name}": NOON + timedelta(days=day) for name, day in days.items()}
-        tables = {batch: _ledger_rows(batch) for batch in scraped}
-        ledger.commit(ledger.latest(), tables, run_id="run", scraped_at=scraped)
+        age_batches(self.store, days)
 
     def write(self, batch: str, pictures: Pictures, failed: Collection[Key] = (), *, rgb: str = "rgb") -> Manifest:
         """Bring a batch's embeddings to exactly these rows and failures."""
@@ -113,6 +110,14 @@ def make_world(tmp_path: Path, cache: str = "cache") -> World:
     log: list[str] = []
     store = Store.open(settings.data_root, settings.cache_root)
     return World(StageContext(settings, store, "run", log.append), log)
+
+
+def age_batches(store: Store, days: Mapping[str, int]) -> None:
+    """Set the day on which each batch of `art` was scraped."""
+    ledger = store.ledger("art")
+    scraped = {f"art__{name}": NOON + timedelta(days=day) for name, day in days.items()}
+    tables = {batch: _ledger_rows(batch) for batch in scraped}
+    ledger.commit(ledger.latest(), tables, run_id="run", scraped_at=scraped)
 
 
 def whole(*names: str, version: str = "1") -> dict[str, dict[int, str]]:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embeddings_dagster.errors import CommitConflict, RemovalRefused, SourceError, Stopped, UnknownItem
-from embeddings_dagster.settings import FolderSource, Settings
+from embeddings_dagster.settings import Settings
+from embeddings_dagster.settings_sources import FolderSource
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.discover import Discovery, discover, survey
 from embeddings_dagster.store import Ledger, LedgerManifest, Store

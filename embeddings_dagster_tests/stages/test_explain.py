@@ -3,12 +3,19 @@
 import pytest
 
 from embeddings_dagster.errors import UnknownItem
+from embeddings_dagster.stages.catalog import refresh_catalog
 from embeddings_dagster.stages.explain import Step, explain
 from embeddings_dagster_tests.stages.small_project import BATCH, SmallProject
 
 
 def steps(small: SmallProject, name: str) -> dict[str, Step]:
-    return {step.stage: step for step in explain(small.store, small.settings, {}, f"pics:{name}").steps}
+    """From ledger to pixels."""
+    *found, _ = explain(small.store, small.settings, {}, f"pics:{name}").steps
+    return {step.stage: step for step in found}
+
+
+def catalogued(small: SmallProject, name: str) -> Step:
+    return explain(small.store, small.settings, {}, f"pics:{name}").steps[-1]
 
 
 def states(small: SmallProject, name: str) -> list[str]:
@@ -63,6 +70,26 @@ def test_a_removed_image_is_known_as_such(small: SmallProject) -> None:
     assert "the next run removes it" in steps(small, "a.png")["raw_images"].why
     small.step("three")
     assert states(small, "a.png") == ["removed", "missing", "missing"]
+
+
+def test_what_the_catalogue_has_of_an_image_is_the_last_step(small: SmallProject) -> None:
+    small.step("one")
+    assert (catalogued(small, "a.png").state, catalogued(small, "a.png").why) == (
+        "missing",
+        "there is no generation yet; run it",
+    )
+    refresh_catalog(small.context)
+    found = catalogued(small, "a.png")
+    assert (found.stage, found.state, found.batch, found.version) == ("search_catalog", "current", BATCH, 1)
+    assert (catalogued(small, "c.png").state, catalogued(small, "c.png").why) == (
+        "missing",
+        "there is nothing upstream to make it from",
+    )
+    (small.pics / "a.png").unlink()
+    small.step("two")
+    assert catalogued(small, "a.png").state == "stale"
+    refresh_catalog(small.context)
+    assert catalogued(small, "a.png").state == "missing"
 
 
 @pytest.mark.parametrize("unknown", ["pics:aa.png", "pics:A.PNG", "a.png", "pics:a"])

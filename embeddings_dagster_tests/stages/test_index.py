@@ -9,9 +9,10 @@ import pytest
 from embeddings_dagster.errors import CommitConflict, CorruptFile, Stopped, StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import GenerationManifest, Generations
-from embeddings_dagster.stages.index import RACES, refresh_index
+from embeddings_dagster.stages.index import refresh_index
 from embeddings_dagster.stages.index_plan import Row
 from embeddings_dagster.stages.models import serving
+from embeddings_dagster.stages.refreshing import RACES
 from embeddings_dagster.store.steps import KILL_AT
 from embeddings_dagster_tests.index.helpers import vector
 from embeddings_dagster_tests.stages.index_world import IDENTITY, MODEL, World, make_world, whole

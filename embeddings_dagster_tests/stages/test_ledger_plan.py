@@ -9,7 +9,8 @@ import pytest
 from embeddings_dagster.errors import RemovalRefused
 from embeddings_dagster.settings import RemovalSettings
 from embeddings_dagster.sources import SCAN
-from embeddings_dagster.stages.ledger_plan import LedgerPlan, arriving, plan_ledger, refuse_implausible_removal
+from embeddings_dagster.stages.ledger_compare import compare
+from embeddings_dagster.stages.ledger_plan import LedgerPlan, plan_ledger, refuse_implausible_removal
 from embeddings_dagster.store.tables import LEDGER
 from embeddings_dagster_tests.stages.ledger_book import NOON, Book, Facts, ids_of, numbered, scan_of
 
@@ -184,7 +185,8 @@ def test_an_items_pictures_are_told_apart_by_ordinal() -> None:
     ledger = plan_ledger(LEDGER.empty_table(), scan, **options).batches["photos__000001"]
     assert ledger["ordinal"].to_pylist() == [0, 1, 2]
     assert ids_of(plan_ledger(ledger, scan.slice(0, 2), **options)) == {"gone": ["item"]}
-    assert arriving(ledger, scan).tolist() == [False] * 3
+    assert ids_of(plan_ledger(ledger, scan.slice(0, 1), **options)) == {"gone": ["item", "item"]}
+    assert compare(ledger, scan).arriving.tolist() == [False] * 3
 
 
 def test_columns_of_other_sources_count_as_changes() -> None:
@@ -193,7 +195,7 @@ def test_columns_of_other_sources_count_as_changes() -> None:
     for name in ("etag", "record_hash", "item_id", "location"):
         place = SCAN.get_field_index(name)
         other = scan.set_column(place, SCAN.field(name), pa.array(["other"]))
-        assert arriving(ledger, other).tolist() == [True], name
+        assert compare(ledger, other).arriving.tolist() == [True], name
 
 
 # ---- the guard

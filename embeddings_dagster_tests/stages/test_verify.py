@@ -24,7 +24,7 @@ def committed(project: Project) -> list[Path]:
 def test_what_was_committed_is_sound(project: Project) -> None:
     assert verify(project.store) == []
     kinds = {each.relative_to(project.root / "data").parts[0] for each in committed(project)}
-    assert kinds == {"sources", "raw_images", "rgb_images", "embeddings", "indexes", "models"}
+    assert kinds == {"sources", "raw_images", "rgb_images", "embeddings", "indexes", "models", "catalog"}
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
