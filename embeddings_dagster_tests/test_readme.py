@@ -45,9 +45,11 @@ def test_make_knows_the_targets_the_readme_names() -> None:
 
 
 def test_the_settings_it_shows_are_settings(tmp_path: Path) -> None:
-    [text] = blocks("yaml")
-    (tmp_path / "embeddings.yaml").write_text(text)
-    assert list(load_settings(tmp_path / "embeddings.yaml").models) == list(yaml.safe_load(text)["models"])
+    models, sources = blocks("yaml")
+    (tmp_path / "embeddings.yaml").write_text(models + sources)
+    settings = load_settings(tmp_path / "embeddings.yaml")
+    assert list(settings.models) == list(yaml.safe_load(models)["models"])
+    assert list(settings.sources) == list(yaml.safe_load(sources)["sources"])
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def evaluate_dino(emoji: Sequence[Emoji], folder: Path) -> dict[str, float]:
 
 
 def evaluate_queries(folder: Path, sample: Path) -> int:
-    """Prints the rank of the best expected picture of each sample query; returns how many are among the first three."""
+    """Prints the rank of the best expected emoji of each sample query; returns how many are among the first three."""
     images, texts = clip_encoders(folder)
     paths = list(json.loads((sample / "labels.json").read_text(encoding="utf-8")))
     vectors = images([_over_white(sample / "emoji" / path) for path in paths])
@@ -98,7 +98,8 @@ def evaluate_queries(folder: Path, sample: Path) -> int:
     found = 0
     for query, row in zip(queries, texts([query["query"] for query in queries]) @ vectors.T, strict=True):
         order = [paths[i] for i in row.argsort(descending=True).tolist()]
-        rank = 1 + min(order.index(path) for path in query["expected"])
+        expected = [each.removeprefix("emoji:") for each in query["expected"] if each.startswith("emoji:")]
+        rank = 1 + min(order.index(path) for path in expected)
         found += rank <= 3
         print(f"  {query['query']:16} rank {rank:3}   {', '.join(order[:3])}")
     print(f"queries: {found} of {len(queries)} have their picture among the first three of {len(paths)}", flush=True)

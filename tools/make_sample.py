@@ -1,9 +1,11 @@
-"""Writes data/sample: a few hundred emoji as ordinary files, the words that go with them, and twenty queries.
+"""Writes data/sample/emoji: a few hundred emoji as ordinary files, and the words that go with them.
 
 A folder as people have it: names in categories, RGBA and palette PNGs, JPEGs, one JPEG that only EXIF turns upright,
 and one truncated file. The same inputs give the same bytes.
 
     python tools/make_sample.py
+
+make_collections.py makes the rest of the sample from these.
 """
 
 from __future__ import annotations
@@ -31,17 +33,22 @@ CLDR_DOC = Path("/usr/share/doc/unicode-cldr-core/copyright")
 
 README = """# The sample
 
-{count} emoji as a folder of pictures, for the demo and the tests. `emoji/` is the folder; paths in the two JSON files
-are relative to it.
+What the demo and the tests work on: four collections of pictures as people have them. Paths and names are made up; all
+pictures are emoji.
 
-- Most are RGBA PNGs. {palette} are palette PNGs with transparency, {jpeg} are JPEGs over white.
-- `emoji/{turned}` is stored turned: only its EXIF orientation makes it upright.
-- `emoji/broken/truncated.png` is cut short on purpose. It is the one picture that cannot be decoded.
-- `labels.json`: path -> name and keywords, for each good picture.
-- `queries.json`: twenty texts, and the pictures that should be among the first three found for each.
+- `emoji/`: a folder. {count} pictures, most of them RGBA PNGs; {palette} are palette PNGs with transparency, {jpeg}
+  JPEGs over white. `emoji/{turned}` is stored turned: only its EXIF orientation makes it upright.
+  `emoji/broken/truncated.png` is cut short on purpose, and cannot be decoded.
+- `shop/`: a catalogue, `products.csv`, and the photos its addresses lead to; the demo serves them on this machine. One
+  row is there twice, one contradicts an earlier one, one names no picture.
+- `scraped/`: two batches of a scraper. The second finds three items of the first again, one of them cheaper.
+- `comics/`: a short comic book, with page specs (boxes of panels, and what is said in them) and their list.
+- `labels.json`: path -> name and keywords, for each good picture of `emoji/`.
+- `queries.json`: twenty texts, and the images that should be among the first three found for each.
 
 Pictures: Noto Color Emoji (SIL Open Font License 1.1). Words: Unicode CLDR. Both licences are in `LICENSE`.
-Made by `python tools/make_sample.py` from Debian's `fonts-noto-color-emoji` and `unicode-cldr-core`.
+Made by `python tools/make_sample.py` from Debian's `fonts-noto-color-emoji` and `unicode-cldr-core`, and then by
+`python tools/make_collections.py`.
 """
 
 
@@ -141,10 +148,7 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"not in the font, or asked for but not chosen: {', '.join(sorted(unknown))}")
     labels = write_sample(emoji, out)
-    paths = {words["name"]: path for path, words in labels.items()}
-    queries = [{"query": query, "expected": [paths[name] for name in names]} for query, names in QUERIES.items()]
-    for name, value in (("labels.json", labels), ("queries.json", queries)):
-        (out / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     licences = [
         ("Pictures (emoji/): from the font Noto Color Emoji", options.font_licence),
         ("Names and keywords (labels.json): from Unicode CLDR", options.cldr_licence),

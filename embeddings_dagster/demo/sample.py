@@ -1,4 +1,4 @@
-"""The pictures and questions in `data/sample`, which come with the checkout and not with the installed package."""
+"""The collections and questions in `data/sample`, which come with the checkout and not with the installed package."""
 
 import json
 from dataclasses import dataclass
@@ -7,14 +7,13 @@ from pathlib import Path
 from embeddings_dagster.errors import SourceError
 
 FOLDER = Path("data") / "sample"
-PICTURES = "emoji"
 QUERIES = "queries.json"
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Query:
-    """A text, and the pictures of which one should be among the first found (paths relative to the pictures)."""
+    """A text, and the ids of the images of which one should be among the first found."""
 
     text: str
     expected: tuple[str, ...]
@@ -22,10 +21,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Sample:
-    """`pictures`: the folder that the demo takes as its source; `checkout`: where all of this lies."""
+    """`folder`: where the collections lie; `checkout`: where all of this lies."""
 
     checkout: Path
-    pictures: Path
+    folder: Path
     queries: tuple[Query, ...]
 
 
@@ -45,4 +44,4 @@ def find_sample(start: Path | None = None) -> Sample:
     folder = checkout / FOLDER
     entries = json.loads((folder / QUERIES).read_text(encoding="utf-8"))
     queries = tuple(Query(entry["query"], tuple(entry["expected"])) for entry in entries)
-    return Sample(checkout, folder / PICTURES, queries)
+    return Sample(checkout, folder, queries)

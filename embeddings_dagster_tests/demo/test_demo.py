@@ -1,10 +1,11 @@
-"""`embeddings demo`, as it is typed: the table, twenty questions, one picture; a second one encodes nothing."""
+"""`embeddings demo`, as it is typed: four sources, twenty questions, a picture, a word; a second encodes nothing."""
 
 import re
 from pathlib import Path
 
 from embeddings_dagster_tests.cli.command import run
 
+SOURCES = ("emoji", "shop", "fashion", "comics")
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
@@ -17,15 +18,18 @@ def test_the_demo_finds_its_pictures_and_a_second_one_encodes_nothing(tmp_path: 
     first = run("demo", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     table = [line.split() for line in first.stdout.splitlines()]
-    [source] = [line for line in table if line[:1] == ["emoji"]]
-    total, processed, skipped, failed = map(int, source[1:5])
-    assert (total, skipped, failed) == (processed + 1, 0, 1), "one picture is broken on purpose"
+    counts = {line[0]: tuple(map(int, line[1:5])) for line in table if line and line[0] in SOURCES}
+    assert list(counts) == list(SOURCES)
+    for total, processed, skipped, failed in counts.values():
+        assert (total, skipped) == (processed + failed, 0)
+    assert {source for source, (*_, failed) in counts.items() if failed} == {"emoji", "shop"}, "broken on purpose"
     answered = re.search(r"^(\d+) of 20 in the first 3$", first.stdout, flags=re.MULTILINE)
     assert answered
     assert int(answered[1]) >= 18
     assert re.search(r"^\s*1  1\.000  emoji:food/pizza\.png", first.stdout, flags=re.MULTILINE), (
         "a picture finds itself"
     )
+    assert re.search(r"^ *\d+\.\d+  shop:5002  +Red wine", first.stdout, flags=re.MULTILINE), "found by a word"
     assert "make ui" in first.stdout
     printed = {without_seconds(line) for line in (first.stdout + first.stderr).splitlines()}
     [shown] = re.findall(r"```text\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -35,4 +39,6 @@ def test_the_demo_finds_its_pictures_and_a_second_one_encodes_nothing(tmp_path: 
     assert second.returncode == 0
     assert "nothing changed" in second.stdout
     assert "clip_embeddings" not in second.stdout
-    assert sorted(each.name for each in (tmp_path / "demo").iterdir()) == [".dagster", "data", "embeddings.yaml"]
+    assert sorted(each.name for each in (tmp_path / "demo").iterdir()) == [
+        ".dagster", "data", "embeddings.yaml", "products.csv",
+    ]  # fmt: skip

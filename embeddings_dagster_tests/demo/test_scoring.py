@@ -1,11 +1,12 @@
 """The demo's judgement and its place, without running it."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from embeddings_dagster.demo import NEEDED, SOURCE, Query, answer, find_sample, found, prepare
+from embeddings_dagster.demo import NEEDED, Query, answer, find_sample, found, prepare
 from embeddings_dagster.errors import SettingsError, SourceError
 
 QUERY = Query("dog", ("a/dog.png", "a/dog-face.png"))
@@ -28,11 +29,21 @@ def test_a_question_is_answered_by_an_expected_picture_among_the_first_three(
     assert (judged.rank, judged.passed, judged.shown) == (rank, passed, tuple(paths[:3]))
 
 
-def test_the_sample_has_twenty_questions_about_pictures_that_are_there() -> None:
+def test_the_sample_has_twenty_questions_about_images_that_are_there() -> None:
     sample = find_sample()
     assert len(sample.queries) == 20 >= NEEDED
-    missing = [path for query in sample.queries for path in query.expected if not (sample.pictures / path).is_file()]
-    assert missing == []
+    folder = sample.folder
+    there = {f"emoji:{path}" for path in json.loads((folder / "labels.json").read_text())}
+    with (folder / "shop" / "products.csv").open(newline="") as file:
+        there |= {f"shop:{row['product_id']}" for row in csv.DictReader(file) if row["image_url"]}
+    for batch in (folder / "scraped").glob("*/batch.json"):
+        for item in json.loads(batch.read_text())["items"]:
+            there |= {f"fashion:{item['item_id']}", *(f"fashion:{item['item_id']}#{n}" for n in (1, 2))}
+    pages = (folder / "comics" / "specs.txt").read_text().replace("\\", "/").split()
+    there |= {f"comics:{page}" for page in pages}
+    expected = {each for query in sample.queries for each in query.expected}
+    assert expected - there == set()
+    assert {each.partition(":")[0] for each in expected} == {"emoji", "shop", "comics"}
     assert found([answer(query, query.expected) for query in sample.queries]) == 20
 
 
@@ -55,7 +66,8 @@ def test_its_place_has_settings_and_a_store_of_its_own(tmp_path: Path) -> None:
     sample = find_sample()
     file, settings = prepare(tmp_path / "demo [x]", sample)
     assert file == tmp_path / "demo [x]" / "embeddings.yaml"
-    assert settings.source_path(SOURCE) == sample.pictures
+    assert settings.source_path("emoji") == sample.folder / "emoji"
+    assert settings.source_path("shop") == tmp_path / "demo [x]" / "products.csv"
     assert Path(settings.data_root) == tmp_path / "demo [x]" / "data"
     file.write_text(file.read_text() + "batch_images: 7\n")
     assert prepare(tmp_path / "demo [x]", sample)[1].batch_images == 7, "what somebody edited stays"
@@ -64,10 +76,11 @@ def test_its_place_has_settings_and_a_store_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_no_settings")
 def test_beside_the_sample_its_path_is_relative(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "sample"
-    (folder / "emoji").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (folder / "queries.json").write_text(json.dumps([{"query": "dog", "expected": ["dog.png"]}]))
     file, _ = prepare(tmp_path / "demo", find_sample(tmp_path))
     assert 'path: "../data/sample/emoji"' in file.read_text()
+    assert 'path: "../data/sample/comics/specs.txt"' in file.read_text()
 
 
 @pytest.mark.usefixtures("_no_settings")
