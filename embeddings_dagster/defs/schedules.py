@@ -5,6 +5,7 @@ background, another model), so that no run of thousands of batches begins becaus
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.sensors import housekeeping, index_requests
 from embeddings_dagster.errors import ModelError
 from embeddings_dagster.stages.status import batch_statuses
+from embeddings_dagster.stages.tally import wants_run
 
 RECONCILE_BATCHES = "reconcile_batches"
 RECONCILE_INDEXES = "reconcile_indexes"
@@ -30,7 +32,8 @@ def all_schedules(project: Project) -> Sequence[dg.ScheduleDefinition]:
 
 
 def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
-    """Asks for every batch that is not complete and current at every stage, for the settings' recipe and models."""
+    """Asks for every batch that is not complete and current at every stage, for the settings' recipe and models, or has
+    failures that may have healed: a shop that was closed, a disk that was full."""
     looker = Looker(project)
 
     @dg.schedule(
@@ -38,7 +41,8 @@ def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
         job_name=EMBED_BATCHES,
         cron_schedule=project.settings.dagster.reconcile_cron,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Asks for every batch that is missing, incomplete or stale at any stage, by the settings of now.",
+        description="Asks for every batch that is missing, incomplete or stale at any stage, by the settings of now, "
+        "or that has failures which may heal.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> Asked:
         housekeeping(context.instance, project)
@@ -47,11 +51,9 @@ def reconcile_batches(project: Project) -> dg.ScheduleDefinition:
             identities = project.identities()
         except ModelError as error:
             return dg.SkipReason(f"{type(error).__name__}: {error}")
-        wanting = [
-            status
-            for status in batch_statuses(project.store, project.settings, identities)
-            if status.source in looked.found and not status.current and (status.images or status.stages[0].version)
-        ][:MOST_RUNS]
+        statuses = batch_statuses(project.store, project.settings, identities)
+        found = (status for status in statuses if status.source in looked.found)
+        wanting = list(islice((status for status in found if wants_run(project.store, status)), MOST_RUNS))
         add_keys(context.instance, [status.batch for status in wanting])
         busy = batches_under_way(context.instance)
         requests = [_request(status.batch) for status in wanting if status.batch not in busy]

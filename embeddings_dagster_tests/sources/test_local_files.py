@@ -77,4 +77,4 @@ def test_no_path_leads_to_a_file_outside_whatever_was_asked_before(root: Path, p
         found = files.stat(path)
         real = os.path.realpath(root / path)
         inside = real.startswith(f"{root}/") and os.path.isfile(real)
-        assert (found is not None) == (inside and os.path.exists(root / path)), path
+        assert (found is not None) == (inside and os.path.exists(os.path.join(root, path))), path

@@ -103,7 +103,7 @@ def test_the_newest_batch_that_has_an_image_whole_is_shown(scraper: Scraper) -> 
     told = [(step.stage, step.batch.removeprefix("fashion__"), step.state) for step in steps]
     assert ("raw_images", OLD, "current") in told
     assert ("raw_images", NEW, "failed") in told
-    assert told[-1] == ("dino_index", OLD, "current")
+    assert ("dino_index", OLD, "current") in told
     store, identities = scraper.context.store, {"dino": identify(MODEL)}
     statuses = list(batch_statuses(store, scraper.settings, identities))
     assert all(status.current and status.reconciles for status in statuses)
