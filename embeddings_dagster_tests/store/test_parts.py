@@ -1,4 +1,6 @@
 import hashlib
+import io
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,3 +117,27 @@ def test_a_file_that_is_no_part_is_an_error(tmp_path: Path, data: bytes) -> None
     (tmp_path / "part").write_bytes(data)
     with (tmp_path / "part").open("rb") as handle, pytest.raises(CorruptFile, match="the part cannot be parsed"):
         Part(handle, "the part")
+
+
+class Watched(io.BytesIO):
+    """A file that notes which threads read it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.threads: set[int] = set()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.threads.add(threading.get_ident())
+        return super().read(size)
+
+
+def test_a_part_is_read_by_the_thread_that_asks_alone(tmp_path: Path) -> None:
+    """A thread of Arrow's that still held the file when the process ends would abort it."""
+    columns = {f"c{number}": [str(each) * 50 for each in range(2000)] for number in range(12)}
+    table = pa.table({"image_id": [str(each) for each in range(2000)], **columns})
+    write_part(LocalFiles(tmp_path), "part", table.schema, table.to_batches(), 2**16)
+    handle = Watched((tmp_path / "part").read_bytes())
+    part = Part(handle, "part")
+    assert part.read().equals(table)
+    part.read_group(0)
+    assert handle.threads == {threading.get_ident()}

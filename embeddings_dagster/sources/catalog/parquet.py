@@ -34,11 +34,13 @@ def read_parquet(file: BinaryIO, report: Report) -> Iterator[Row]:
 
 def _blocks(file: BinaryIO, report: Report) -> Iterator[pa.RecordBatch]:
     try:
-        opened = pq.ParquetFile(file, page_checksum_verification=True)
+        opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         schema = opened.schema_arrow
         left_out = [field.name for field in schema if _holds_bytes(field.type)]
         wanted = [name for name in schema.names if name not in left_out and not name.startswith(_PANDAS_INDEX)]
-        blocks = opened.iter_batches(_BLOCK, columns=None if wanted == schema.names else wanted)
+        blocks = opened.iter_batches(  # without threads: see `store.parts`
+            _BLOCK, columns=None if wanted == schema.names else wanted, use_threads=False
+        )
     except _FAILS as error:
         raise Unusable(f"is damaged, or no Parquet file ({_first_line(error)}); write it again") from error
     if left_out:
