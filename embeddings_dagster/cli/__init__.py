@@ -1,7 +1,7 @@
 """The command `embeddings`: every error of ours is one line on stderr and an exit code, never a traceback.
 
 Exit codes: 0 all inputs are accounted for, 1 an error of ours (or failures with --strict), 2 wrong usage, 130 stopped
-by Ctrl-C and 143 by SIGTERM, after committing what is whole.
+by Ctrl-C or SIGTERM, after committing what is whole.
 """
 
 import sys

@@ -101,6 +101,9 @@ def say_report(report: Report) -> None:
         )
     if not report.run_ids and not report.problems:
         say("nothing changed: every batch and every index is current, nothing was launched", style="green")
+        troubled = [name for name, found in report.discoveries.items() if found.problems]
+        if troubled:
+            note(f"what {', '.join(troubled)} could not take, and why, is told above", style="yellow")
     for problem in report.problems:
         note(f"error: {problem}", style="red")
     if report.failed:

@@ -131,7 +131,9 @@ def _discover(project: Here, wish: Wish, report: Report, progress: RunProgress) 
     from embeddings_dagster.stages.context import StageContext
 
     with stop_on_signals() as stop, ThreadPoolExecutor(max_workers=LOOKS) as pool:
-        stage = StageContext(project.settings, project.store, str(uuid.uuid4()), progress.log, stop=stop)
+        stage = StageContext(
+            project.settings, project.store, str(uuid.uuid4()), progress.log, stop=stop, download=wish.download
+        )
         looks = {name: pool.submit(_look, stage, name, wish) for name in wish.sources}
         for name, look in looks.items():
             try:
@@ -160,7 +162,7 @@ def _look(stage: "StageContext", name: str, wish: Wish) -> "tuple[float, Discove
 
 def _tell_problems(name: str, found: "Discovery", progress: RunProgress) -> None:
     for problem in found.problems[:PROBLEMS_SHOWN]:
-        progress.log(f"source {name}: {problem.location} {problem.reason}")
+        progress.log(f"source {name}: {problem.location}: {problem.reason}")
     if len(found.problems) > PROBLEMS_SHOWN:
         more = len(found.problems) - PROBLEMS_SHOWN
         progress.log(f"source {name}: {more:,} more such lines; `embeddings run --json` lists them")

@@ -6,6 +6,7 @@ a deleted row. Safe to share among threads.
 
 import difflib
 import heapq
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -71,10 +72,14 @@ class Generation:
                 return segment.vector(label)
         return None
 
+    def image_ids(self) -> Iterator[str]:
+        """The ids of all images in it."""
+        return (str(each) for segment in self._segments for each in segment.image_ids())
+
     def close_ids(self, text: str, count: int = 3) -> list[str]:
         """Ids that look like `text`: those that contain it, then those that are spelt alike."""
         found = [each for segment in self._segments for each in _containing(segment, text, count)][:count]
-        pool = islice((str(each) for segment in self._segments for each in segment.image_ids()), CLOSE_MATCH_POOL)
+        pool = islice(self.image_ids(), CLOSE_MATCH_POOL)
         alike = difflib.get_close_matches(text, pool, n=count) if len(found) < count else []
         return list(dict.fromkeys([*found, *alike]))[:count]
 

@@ -20,6 +20,7 @@ from embeddings_dagster.search.opened import Opened, OpenedIndexes
 from embeddings_dagster.search.queries import IdQuery, ImageQuery, Query, TextQuery, check_hits, make_query
 from embeddings_dagster.search.results import Results, SearchHit
 from embeddings_dagster.settings import Settings
+from embeddings_dagster.sources.tails import find_by_tail, named
 from embeddings_dagster.stages.models import ModelRecord
 from embeddings_dagster.stages.opened import decode_rules, model_settings
 from embeddings_dagster.store import Store
@@ -51,11 +52,12 @@ class SearchService:
         """The `k` images closest to one text, picture (path or bytes), image of the index, or vector.
 
         `model` is a name of the settings; default: the first one that knows words, else the first. With `regions`,
-        parts of images are found as well. An image that is searched for by its id is not among its own hits.
+        parts of images are found as well. An image that is searched for by its id is not among its own hits; the end
+        of an id, as of a page's path, is enough where no other image's id ends so.
 
         Raises:
             BadQuery: not exactly one thing to search for, a `k` out of range, or a vector that does not fit.
-            UnknownItem: no such model, or no such image in its index.
+            UnknownItem: no such model, or no such image in its index, or several.
             IndexUnavailable: there is no index yet.
             ItemError: the picture cannot be read or decoded.
             ModelError: the model cannot be loaded, or is asked for words that it does not know.
@@ -65,6 +67,8 @@ class SearchService:
         check_hits(k)
         name = self._model(model)
         opened = self._indexes.get(name)
+        if isinstance(query, IdQuery):
+            query = IdQuery(_known_id(query.image_id, opened.record.name, opened.generation))
         wanted = self._vector(query, opened)
         without = query.image_id if isinstance(query, IdQuery) else None
         hits = opened.generation.search(wanted, k, regions=regions, without=without)
@@ -91,7 +95,9 @@ class SearchService:
         if isinstance(query, ImageQuery):
             return self._encode_picture(query, opened.record)
         if isinstance(query, IdQuery):
-            return _stored(query.image_id, opened.record.name, opened.generation)
+            stored = opened.generation.vector(query.image_id)
+            assert stored is not None, "it was looked up"
+            return stored
         return query.vector
 
     def _encode_picture(self, query: ImageQuery, record: ModelRecord) -> Vector:
@@ -141,10 +147,15 @@ class SearchService:
         return Results(query, *about, manifest.created_at.isoformat(), manifest.rows, seconds, found)
 
 
-def _stored(image_id: str, model: str, generation: Generation) -> Vector:
-    vector = generation.vector(image_id)
-    if vector is not None:
-        return vector
+def _known_id(image_id: str, model: str, generation: Generation) -> str:
+    """The id of the index that is meant: the very one, else the only one that ends so."""
+    if generation.vector(image_id) is not None:
+        return image_id
+    meant = find_by_tail(generation.image_ids(), image_id)
+    if len(meant) > 1:
+        raise UnknownItem(f"{image_id!r} is the end of {named(meant, len(meant))}; give more of the path")
+    if meant:
+        return meant[0]
     close = generation.close_ids(image_id)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`embeddings status` shows what is there."
     why = "`embeddings explain ID` says why an image is missing."

@@ -53,7 +53,8 @@ class Scan:
     `entries`: schema `SCAN`, sorted by (batch, local_id, ordinal), each triple once; size in bytes, mtime in ns since
     1970. `batch` is a partition key, or null throughout where the ledger is to cut batches. `record_file` is the
     location of the file that the entry's record was read from.
-    `files`: schema `LOOK`, those record files as they were when they were read. `scraped_at`: by batch.
+    `files`: schema `LOOK`, those record files as they were when they were read; one that no entry was read from (a list
+    of the record files, say) may concern any entry. `scraped_at`: by batch.
     `left_alone`: batches of which nothing is said, because they look as `marks` of an earlier scan remember them or
     cannot be read at present; they stay as they are. `marks`: what the batches that were read look like, by batch. In
     both the empty name stands for the whole source.
@@ -113,7 +114,7 @@ class Record:
             "regions": [[each.region, each.form, each.values, each.text, each.fault] for each in self.regions],
             "fault": [type(self.fault).__name__, str(self.fault)] if self.fault else None,
         }
-        return hashlib.sha256(_TOLD.encode(told).encode()).hexdigest()
+        return hashlib.sha256(_TOLD.encode(told).encode()).hexdigest()[:32]  # 128 bits: a plan holds two of each
 
 
 class Source(Protocol):

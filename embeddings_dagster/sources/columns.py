@@ -49,6 +49,8 @@ class RecordColumns:
         if self._rows:
             columns = zip(*self._rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, SCAN, strict=True)]
+            if arrays[1].equals(arrays[0]):
+                arrays[1] = arrays[0]  # an item with its own id for a local id: once in memory
             self._blocks.append(pa.record_batch(arrays, schema=SCAN))
             self._rows.clear()
 

@@ -16,7 +16,7 @@ from embeddings_dagster.errors import ReadFailed, SourceError, TooManyBytes
 from embeddings_dagster.ids import unescape_local_id
 from embeddings_dagster.sources.base import LOOK
 
-BLOCK = 65_536  # files looked at between two times that what was seen is put into columns
+BLOCK = 4_096  # files looked at between two times that what was seen is put into columns
 # The usual names of what `images/` decodes.
 EXTENSIONS = frozenset(
     {
@@ -116,7 +116,8 @@ def read_within(root: Path, location: str, cap: int, *, source: str, if_missing:
     try:
         path = os.path.realpath(root / unescape_local_id(location))
         if not is_within(path, os.path.realpath(root)):
-            raise ReadFailed(f"{location}: lies outside of the folder of source {source!r}, and is not read")
+            told = f"{location}: lies outside of the folder of source {source!r}, and is not read"
+            raise ReadFailed(f"{told}; put the file itself there")
         return _read_regular(path, location, cap)
     except FileNotFoundError as error:
         raise ReadFailed(f"{location}: {if_missing}") from error

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from embeddings_dagster.errors import SourceError
+from embeddings_dagster.ids import escape_local_id
 from embeddings_dagster.sources.tails import fold
 
 
@@ -44,7 +45,7 @@ def files_named(root: str, names: Collection[str], *, source: str) -> Named:
 
 def unlistable(source: str, folder: str, error: OSError) -> SourceError:
     """What is said of a folder, relative to the root, that cannot be listed."""
-    where = ascii(folder)[1:-1] or "its root"
+    where = escape_local_id(folder) or "its root"
     return SourceError(
         f"source {source!r}: {where} cannot be listed ({error.strerror}), so nothing is concluded from the rest; check "
         "its permissions and its disk, then run again. Nothing was removed."

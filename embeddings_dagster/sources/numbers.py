@@ -23,8 +23,12 @@ _CODES = (
 _SIGNS = {
     "€": "EUR", "£": "GBP", "$": "USD", "us$": "USD", "¥": "JPY", "₹": "INR", "₽": "RUB", "₺": "TRY", "₩": "KRW",
     "₴": "UAH", "₫": "VND", "zł": "PLN", "kč": "CZK", "fr.": "CHF", "sfr.": "CHF", "ca$": "CAD", "c$": "CAD",
-    "a$": "AUD", "au$": "AUD", "r$": "BRL",
+    "a$": "AUD", "au$": "AUD", "r$": "BRL", "us $": "USD", "nz$": "NZD", "hk$": "HKD", "s$": "SGD", "mx$": "MXN",
+    "nt$": "TWD", "kr": "SEK", "kr.": "SEK", ":-": "SEK", "ft": "HUF", "lei": "RON", "лв": "BGN", "лв.": "BGN",
+    "руб": "RUB", "руб.": "RUB", "грн": "UAH", "rp": "IDR", "rm": "MYR", "s/": "PEN", "₪": "ILS", "฿": "THB",
+    "₱": "PHP", "円": "JPY", "元": "CNY", "원": "KRW", "tl": "TRY",
 }  # fmt: skip
+_SHARED = frozenset({"$", "¥", "kr", "kr."})  # signs of several countries, which a code beside the number may tell
 _MARK = "|".join([*sorted(map(re.escape, _SIGNS), key=len, reverse=True), *_CODES.split()])
 _WITH_CURRENCY = re.compile(
     rf"(?P<sign>[-+]?) ?(?P<before>{_MARK})? ?(?P<number>[-+]?[0-9.,].*?) ?(?P<after>{_MARK})?", re.IGNORECASE
@@ -76,11 +80,24 @@ def parse_price(value: object) -> float | None:
 def named_currency(value: object) -> str | None:
     """The currency that a price names itself, as a code of three letters: `$1,234.56` is in USD.
 
-    Where a sign serves several countries, the one with the most shops is taken: `$` is USD, `¥` is JPY.
+    Where a sign serves several countries, the one with the most shops is taken: `$` is USD, `¥` is JPY, `kr` is SEK;
+    unless a code follows, as in `$12.00 CAD`.
     """
     found = _WITH_CURRENCY.fullmatch(_plain(value)) if isinstance(value, str) and len(value) <= _LONGEST else None
-    mark = (found["before"] or found["after"]) if found else None
-    return _SIGNS.get(mark.lower(), mark.upper()) if mark else None
+    mark = (found["after"] or found["before"]) if found and _agree(found) else None
+    return _currency(mark) if mark else None
+
+
+def _currency(mark: str) -> str:
+    return _SIGNS.get(mark.lower(), mark.upper())
+
+
+def _agree(found: re.Match[str]) -> bool:
+    """Whether a currency before the number and one after it can be the same."""
+    before, after = found["before"], found["after"]
+    if not (before and after):
+        return True
+    return _currency(before) == _currency(after) or (before.lower() in _SHARED and after.lower() not in _SIGNS)
 
 
 def _plain(text: str) -> str:
@@ -93,7 +110,7 @@ def _from_text(text: str, value: str) -> str:
     if len(text) <= _LONGEST and _WRITTEN_BY_A_PROGRAM.fullmatch(text):
         return text
     found = _WITH_CURRENCY.fullmatch(text) if len(text) <= _LONGEST else None
-    if found is None or (found["before"] and found["after"]) or (found["sign"] and found["number"][0] in "+-"):
+    if found is None or not _agree(found) or (found["sign"] and found["number"][0] in "+-"):
         raise ValueError(f"{_shown(value)} is no number")
     sign = found["sign"] or (found["number"][0] if found["number"][0] in "+-" else "")
     digits = _NO_CENTS.sub("", found["number"].lstrip("+-").strip())

@@ -16,12 +16,15 @@ def open_source(
     *,
     download: bool | None = None,
     retry_failed: bool = False,
+    fetched_before: bool = False,
     stop: threading.Event | None = None,
 ) -> Source:
     """The source called `name` in the settings. The disk is not looked at yet, nothing is fetched.
 
     `download`: whether a picture that is not in the cache may be fetched when it is read (None: as the settings say);
-    `retry_failed`: whether also one that was refused before; `stop` ends reading that waits for a server.
+    `retry_failed`: whether also one that was refused before; `fetched_before`: what is read was read once, so that what
+    has to be fetched anew may be another picture, and the next scan says so; `stop` ends reading that waits for a
+    server.
 
     Raises:
         KeyError: the settings have no such source.
@@ -59,6 +62,7 @@ def open_source(
         settings.image_cache(name),
         download=source.download.enabled if download is None else download,
         retry_failed=retry_failed,
+        fetched_before=fetched_before,
         stop=stop,
         setting=setting,
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from embeddings_dagster.errors import UnknownItem
 from embeddings_dagster.ids import escape_local_id
 
 SHOWN = 5  # candidates that a message names
@@ -108,24 +107,29 @@ class TailIndex:
         }
 
 
-def find_page(local_ids: Iterable[str], text: str) -> str:
-    """The one local id that is `text` or ends with it, name by name and whatever its case; `.json` may be left out.
+def find_by_tail(image_ids: Iterable[str], text: str) -> tuple[str, ...]:
+    """The image whose id is `text` or ends with it, name by name and whatever its case; `.json` may be left out, and so
+    may the source. Several where it cannot be told which of them is meant.
 
-    Raises:
-        UnknownItem: no id does, or several do; the message names some of them.
+    An id that is matched as a whole goes before one that goes on, and equal in case before equal but for case.
     """
+    image_ids = list(image_ids)
+    source, colon, rest = text.partition(":")
+    of_source = [each for each in image_ids if each.startswith(f"{source}:")] if colon else []
+    image_ids, text = (of_source, rest) if of_source else (image_ids, text)
     typed = dict.fromkeys(parts for each in (text, escape_local_id(text)) if (parts := parts_of(each)))
     ends = [end for wanted in typed for end in (wanted, (*wanted[:-1], f"{wanted[-1]}.json"))]
     folded = [tuple(map(fold, end)) for end in ends]
-    alike = [each for each in local_ids if any(_ends_with(tuple(map(fold, each.split("/"))), end) for end in folded)]
-    exact = [each for each in alike if any(_ends_with(tuple(each.split("/")), end) for end in ends)]
-    whole = [each for each in alike if any(len(each.split("/")) == len(end) for end in ends)]
-    for some in ([each for each in exact if each in whole], whole, exact, alike):
+    hints = [end[-1] if end[-1].isascii() else "" for end in folded]  # to split and fold a million ids takes seconds
+    near = (each for each in image_ids if any(hint in each.lower() for hint in hints))
+    names = {each: tuple(each.partition(":")[2].split("/")) for each in near}
+    alike = {each: path for each, path in names.items() if _ends_with_one(tuple(map(fold, path)), folded)}
+    exact = [each for each, path in alike.items() if _ends_with_one(path, ends)]
+    whole = [each for each, path in alike.items() if any(len(path) == len(end) for end in ends)]
+    for some in ([each for each in exact if each in whole], whole, exact):
         if len(some) == 1:
-            return some[0]
-    if not alike:
-        raise UnknownItem(f"no page's id ends with {text!r}; `embeddings search` prints them")
-    raise UnknownItem(f"{text!r} is the end of {named(sorted(alike), len(alike))}; give more of the path")
+            return tuple(some)
+    return tuple(sorted(alike))
 
 
 def named(paths: Sequence[str], count: int) -> str:
@@ -134,8 +138,8 @@ def named(paths: Sequence[str], count: int) -> str:
     return ", ".join(paths[:SHOWN]) + more
 
 
-def _ends_with(names: Parts, end: Parts) -> bool:
-    return names[-len(end) :] == end
+def _ends_with_one(names: Parts, ends: Sequence[Parts]) -> bool:
+    return any(names[-len(end) :] == end for end in ends)
 
 
 def _key(parts: Sequence[str]) -> str:

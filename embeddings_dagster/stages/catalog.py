@@ -88,7 +88,7 @@ class _Refresh:
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, DATASET, consumed)
         changes = compare_batches(inputs.states, consumed)
-        origin = self._origin(base, read=bool(changes))
+        origin = self._origin(base)
         if not changes and (base is None or origin is not None):
             return self._report(base, started)
         with index_state(self.state) as state:
@@ -100,14 +100,13 @@ class _Refresh:
         self._catalogue.give_up_old(1 if self._context.force else KEPT)
         return self._report(manifest, started, settled, batches_read=read, bytes_written=made.written)
 
-    def _origin(self, base: CatalogueManifest | None, *, read: bool) -> CatalogueManifest | None:
-        """The generation to begin from, its bytes checked if it is to be `read`; None: from nothing."""
+    def _origin(self, base: CatalogueManifest | None) -> CatalogueManifest | None:
+        """The generation to begin from, its bytes checked even where nothing changed; None: from nothing."""
         if base is None or self._context.force:
             return None
         try:
             if self._catalogue.is_there(base):
-                if read:
-                    self._catalogue.local(base)
+                self._catalogue.local(base)
                 return base
             why = "its file is gone, or of an older release"
         except CorruptFile as error:

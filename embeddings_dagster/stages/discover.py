@@ -90,7 +90,8 @@ def _commit(
         plan = scanned.plan(judged, sample=sample)
         if not allow_removals:
             refuse_implausible_removal(plan, context.settings.removals)
-        changed = {**scanned.dated(judged), **plan.batches}
+        dated = scanned.dated(judged)
+        changed = {**dated, **plan.batches} if dated else plan.batches
         try:
             manifest = ledger.commit(judged.base, changed, run_id=context.run_id, scraped_at=scanned.scan.scraped_at)
         except CommitConflict:

@@ -18,6 +18,8 @@ from embeddings_dagster.images import recipe
 from embeddings_dagster.index import Generations
 from embeddings_dagster.index.segment import read_rows
 from embeddings_dagster.settings import Settings
+from embeddings_dagster.sources.addresses import shown
+from embeddings_dagster.sources.tails import find_by_tail, named
 from embeddings_dagster.stages import raw, rgb
 from embeddings_dagster.stages.catalog import ASSET
 from embeddings_dagster.stages.embed import dataset
@@ -67,26 +69,51 @@ class _OfImage:
 
 
 def explain(store: Store, settings: Settings, identities: Mapping[str, ModelIdentity], image_id: str) -> Explanation:
-    """Follow `image_id` through every batch that has or had it.
+    """Follow an image, `image_id` or the only one whose id ends so, through every batch that has or had it.
 
     Raises:
-        UnknownItem: no ledger knows it; the message offers ids that look like it.
+        UnknownItem: no ledger knows it; the message offers ids that look like it. Or several end so.
     """
-    try:
-        reference = ids.parse_image_id(image_id)
-    except ValueError as error:
-        raise UnknownItem(f"{error}{_offer(store, image_id)}") from None
+    image_id, rows = _find(store, image_id)
     steps: list[Step] = []
-    for batch, row, since in _ledger_rows(store, reference):
+    for batch, row, since in rows:
         steps.append(_ledger_step(batch, row, since))
         steps += _stages(store, settings, identities, image_id, batch, row)
-    if not steps:
-        raise UnknownItem(f"no image {image_id!r} in the store{_offer(store, image_id)}")
     encoded = {step.stage for step in steps if step.state == CURRENT}
     for model, identity in identities.items():
         steps.append(_index_step(store, model, identity, image_id, f"{model}_embeddings" in encoded))
     steps.append(_catalogue_step(store, image_id, "raw_images" in encoded))
     return Explanation(image_id, tuple(steps))
+
+
+def _find(store: Store, text: str) -> tuple[str, list[tuple[str, Row, int]]]:
+    """The id that is meant, and its rows in the ledger, at least one."""
+    try:
+        problem, rows = f"no image {text!r} in the store", list(_ledger_rows(store, ids.parse_image_id(text)))
+    except ValueError as error:
+        problem, rows = str(error), []
+    if rows:
+        return text, rows
+    known = _known(store)
+    meant = find_by_tail((each for each, live in known.items() if live), text) or find_by_tail(known, text)
+    if len(meant) > 1:
+        raise UnknownItem(f"{text!r} is the end of {named(meant, len(meant))}; give more of the path")
+    if not meant:
+        raise UnknownItem(f"{problem}{_offer(list(known), text)}")
+    return meant[0], list(_ledger_rows(store, ids.parse_image_id(meant[0])))
+
+
+def _known(store: Store) -> dict[str, bool]:
+    """Every id of every ledger, and whether the image is there: in one batch, of those that have or had it."""
+    known: dict[str, bool] = {}
+    for source in store.sources():
+        manifest = store.ledger(source).latest()
+        table = ledger_rows(store, source, manifest, manifest.batches if manifest else ())
+        columns = (table.column("local_id"), table.column("ordinal"), pc.is_null(table.column("removed_at")))
+        for local_id, ordinal, live in zip(*(column.to_pylist() for column in columns), strict=True):
+            image_id = ids.image_id(source, local_id, ordinal)
+            known[image_id] = live or known.get(image_id, False)
+    return known
 
 
 def _ledger_rows(store: Store, reference: ImageRef) -> Iterator[tuple[str, Row, int]]:
@@ -105,8 +132,9 @@ def _ledger_rows(store: Store, reference: ImageRef) -> Iterator[tuple[str, Row, 
 
 
 def _ledger_step(batch: str, row: Row, since: int) -> Step:
-    shown = ("location", "size", "mtime_ns", "etag", "first_seen", "removed_at")
-    details = {name: row[name] for name in shown if row[name] is not None}
+    told = ("location", "size", "mtime_ns", "etag", "first_seen", "removed_at")
+    details = {name: row[name] for name in told if row[name] is not None}
+    details["location"] = shown(str(row["location"]))
     if row["removed_at"]:
         return Step("ledger", batch, REMOVED, "gone from its source", since, details=details)
     return Step("ledger", batch, CURRENT, "", since, details=details)
@@ -214,15 +242,9 @@ def _catalogue_step(store: Store, image_id: str, present: bool) -> Step:
     return Step(ASSET, record.batch, STALE if why else CURRENT, why, *about, details=details)
 
 
-def _offer(store: Store, image_id: str) -> str:
+def _offer(known: list[str], image_id: str) -> str:
     """`; did you mean …?` with ids that contain the text, or look like it."""
-    known: dict[str, None] = {}  # each once: an image may lie in several batches
-    for source in store.sources():
-        manifest = store.ledger(source).latest()
-        table = ledger_rows(store, source, manifest, manifest.batches if manifest else ())
-        pairs = zip(table.column("local_id").to_pylist(), table.column("ordinal").to_pylist(), strict=True)
-        known |= dict.fromkeys(ids.image_id(source, local_id, ordinal) for local_id, ordinal in pairs)
     text = image_id.lower()
     close = [each for each in known if text in each.lower()][:CLOSE_MATCHES]
-    close = close or difflib.get_close_matches(image_id, list(known)[:CLOSE_POOL], n=CLOSE_MATCHES)
+    close = close or difflib.get_close_matches(image_id, known[:CLOSE_POOL], n=CLOSE_MATCHES)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else "; `embeddings status` shows what is there"

@@ -20,11 +20,11 @@ from embeddings_dagster.sources import SCAN
 from embeddings_dagster.stages.ledger_columns import (
     Mask,
     Positions,
+    Split,
     among,
     keys,
     live_rows,
     moment,
-    split_sorted,
     without,
 )
 from embeddings_dagster.stages.ledger_compare import KEY, Comparison, compare
@@ -193,7 +193,7 @@ def _rows(scan: pa.Table, rows: Positions, batch: pa.ChunkedArray, first_seen: p
     return pa.table({name: columns[name] for name in LEDGER.names}, schema=LEDGER)
 
 
-def _by_batch(parts: list[pa.Table], touched: list[pa.ChunkedArray]) -> dict[str, pa.Table]:
+def _by_batch(parts: list[pa.Table], touched: list[pa.ChunkedArray]) -> Split:
     """The rows of the touched batches. Each part is sorted; where there is only one, nothing has to be copied."""
     rows = pa.concat_tables(parts)
     names = pa.array(sorted(set().union(*(column.unique().to_pylist() for column in touched))), pa.string())
@@ -202,4 +202,4 @@ def _by_batch(parts: list[pa.Table], touched: list[pa.ChunkedArray]) -> dict[str
         rows = rows.filter(chosen)
     if sum(map(bool, map(len, parts))) > 1:
         rows = rows.sort_by([(name, "ascending") for name in KEY])
-    return split_sorted(rows, "batch")
+    return Split(rows, "batch")

@@ -45,13 +45,16 @@ def ledger_rows(store: Store, source: str, manifest: LedgerManifest | None, batc
     there = set(known["batch"].unique().to_pylist())
     read = _read(store, source, manifest, [key for key in wanted if key not in there])
     if len(small) - len(there) >= WORTH:
-        fresh = read.filter(pc.is_in(read["batch"], value_set=pa.array([*small], pa.string())))
-        together = pa.concat_tables([known, _with_parts(fresh, small)])
-        _remember(memory, together.unify_dictionaries().sort_by(ORDER))
-    known = _sharing(known.select(LEDGER.names))
-    if not len(known) or not len(read):
-        return known if len(known) else read
-    return pa.concat_tables([known, read]).sort_by(ORDER)
+        _remember(memory, _merged([known, _with_parts(read, small)]))
+    return _merged([_sharing(known.select(LEDGER.names)), read])
+
+
+def _merged(tables: list[pa.Table]) -> pa.Table:
+    """Sorted tables as one; where all rows are of one, it is not copied."""
+    filled = [table for table in tables if len(table)]
+    if len(filled) < 2:
+        return filled[0] if filled else tables[0]
+    return pa.concat_tables(filled).unify_dictionaries().sort_by(ORDER)
 
 
 def _recall(path: Path) -> pa.Table:
@@ -59,7 +62,7 @@ def _recall(path: Path) -> pa.Table:
     with suppress(OSError, KeyError, ValueError, pa.ArrowException):
         seal, _, data = path.read_bytes().partition(b"\n")
         if seal == _seal(data):
-            return pq.read_table(pa.BufferReader(data)).select(REMEMBERED.names).cast(REMEMBERED)
+            return pq.ParquetFile(pa.BufferReader(data)).read().select(REMEMBERED.names).cast(REMEMBERED)
     return REMEMBERED.empty_table()
 
 
@@ -92,9 +95,15 @@ def _still_so(remembered: pa.Table, entries: dict[str, LedgerBatch]) -> pa.Table
 
 
 def _with_parts(rows: pa.Table, entries: dict[str, LedgerBatch]) -> pa.Table:
-    column = rows["batch"].combine_chunks().dictionary_encode()
-    parts = pa.array([entries[key].sha256 for key in column.dictionary.to_pylist()], pa.string())
-    return rows.append_column(REMEMBERED.field("part_sha256"), pa.DictionaryArray.from_arrays(column.indices, parts))
+    """The rows of those batches, each with the sha256 of its part."""
+    if not set(rows["batch"].unique().to_pylist()) <= entries.keys():
+        rows = rows.filter(pc.is_in(rows["batch"], value_set=pa.array([*entries], pa.string())))
+    column = rows["batch"].dictionary_encode().unify_dictionaries()
+    keys = column.chunk(0).dictionary.to_pylist() if len(rows) else []
+    parts = pa.array([entries[key].sha256 for key in keys], pa.string())
+    chunks = [pa.DictionaryArray.from_arrays(chunk.indices, parts) for chunk in column.chunks]
+    field = REMEMBERED.field("part_sha256")
+    return rows.append_column(field, pa.chunked_array(chunks, field.type))
 
 
 def _read(store: Store, source: str, manifest: LedgerManifest, keys: Iterable[str]) -> pa.Table:

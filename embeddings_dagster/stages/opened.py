@@ -32,10 +32,10 @@ def opened_source(
     *,
     download: bool | None = None,
     retry_failed: bool = False,
+    fetched_before: bool = False,
     stop: threading.Event | None = None,
 ) -> Source:
-    """The source of that name; `download`: whether it may fetch pictures (None: as the settings say), `retry_failed`:
-    whether also those that would not be had before; `stop` ends reading that waits for a server.
+    """The source of that name, for those who read its pictures; see `open_source`.
 
     Raises:
     UnknownItem: no such source in the settings.
@@ -43,7 +43,9 @@ def opened_source(
     if name not in settings.sources:
         known = ", ".join(settings.sources) or "none"
         raise UnknownItem(f"no source {name!r} in the settings (there: {known}); add it or correct the name")
-    return open_source(name, settings, download=download, retry_failed=retry_failed, stop=stop)
+    return open_source(
+        name, settings, download=download, retry_failed=retry_failed, fetched_before=fetched_before, stop=stop
+    )
 
 
 def model_settings(settings: Settings, name: str) -> ModelSettings:

@@ -27,7 +27,7 @@ def refresh_downloads(context: StageContext, source_name: str) -> Refreshed:
         SourceError: the catalogue or its cache cannot be used.
         Stopped: a stop was asked for; what was found until then is kept.
     """
-    source = opened_source(context.settings, source_name)
+    source = opened_source(context.settings, source_name, download=context.download)
     if not isinstance(source, CatalogSource):
         return Refreshed()
     found = source.refresh(context.settings.rgb.max_bytes, context.stop)
@@ -36,5 +36,5 @@ def refresh_downloads(context: StageContext, source_name: str) -> Refreshed:
         f"{found.changed:,} changed, {found.failed:,} failed"
     )
     for problem in found.problems[:SHOWN]:
-        context.log(f"source {source_name}: {problem.location} {problem.reason}")
+        context.log(f"source {source_name}: {problem.location}: {problem.reason}")
     return found

@@ -21,7 +21,7 @@ class RememberedTable:
     def recall(self) -> pa.Table:
         """What is remembered; nothing, if the file is not there, damaged, or of another kind."""
         try:
-            table = pq.read_table(self._path, page_checksum_verification=True)
+            table = pq.ParquetFile(self._path, page_checksum_verification=True).read()
             return table.select(self._schema.names).cast(self._schema)
         except (OSError, KeyError, ValueError, pa.ArrowException):
             return self._schema.empty_table()

@@ -57,7 +57,12 @@ def run_rgb(context: StageContext, batch: str) -> Account:
             return
         name = ids.source_of(batch)
         source = opened_source(
-            context.settings, name, download=context.download, retry_failed=context.retry_failed, stop=context.stop
+            context.settings,
+            name,
+            download=context.download,
+            retry_failed=context.retry_failed,
+            fetched_before=True,
+            stop=context.stop,
         )
         with workshop(context.settings) as pictures:
             yield from ordered_map(

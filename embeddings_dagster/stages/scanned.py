@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from embeddings_dagster.sources import Scan, Source
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.ledger_columns import Split
 from embeddings_dagster.stages.ledger_plan import LedgerPlan, plan_ledger
 from embeddings_dagster.stages.ledger_rows import ledger_rows
 from embeddings_dagster.stages.looks import SEEN
@@ -73,7 +73,8 @@ class Scanned:
         held = set(judged.rows["batch"].filter(~judged.settled.certain).unique().to_pylist())
         keys = [key for key in self._spoken_of(judged.base) if key in self.scan.scraped_at and key not in held]
         other = [key for key in keys if entries[key].scraped_at != self.scan.scraped_at[key]]
-        return {key: judged.rows.filter(pc.equal(judged.rows["batch"], key)) for key in other}
+        rows = Split(judged.rows, "batch")
+        return {key: rows[key] for key in other if key in rows}
 
     def waiting(self, judged: Judged) -> set[str]:
         """Batches that cannot be taken whole yet, and the whole source with any of them."""

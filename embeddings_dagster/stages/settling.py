@@ -2,7 +2,8 @@
 
 An entry that is new, changed or back waits until both are steady. What is missing from a file of records that is being
 written anew is not gone either: while such a file is not steady, nothing of its batch is taken to be gone (of the whole
-source, where the ledger cuts the batches). A picture with a URL has nothing to look at, and waits for its record alone.
+source, where the ledger cuts the batches, or where no entry was read from the file, as from a list of such files). A
+picture with a URL has nothing to look at, and waits for its record alone.
 """
 
 from dataclasses import dataclass
@@ -86,7 +87,10 @@ def _files_that_matter(source: Source, scan: Scan, ledger: pa.Table, compared: C
         if not source.own_batches:
             return scan.files
         wanted = wanted | among(scan.entries["batch"], ledger["batch"].filter(compared.gone).unique())
-    return scan.files.filter(among(scan.files["location"], records.filter(wanted).unique()))
+    matter = among(scan.files["location"], records.filter(wanted).unique())
+    if compared.gone.any():
+        matter |= ~among(scan.files["location"], records.unique())
+    return scan.files.filter(matter)
 
 
 def _wait_until(context: StageContext, moment: datetime) -> None:
@@ -124,14 +128,14 @@ def _judge(
     still[: len(rows)] |= waiting[rows]
     if len(files):
         still[len(rows) :] |= among(files, records.filter(waiting).unique())
-    held = _held(source, scan, ledger, restless, not calm[len(rows) :].all())
+    held = _held(source, scan, ledger, restless, files.filter(~calm[len(rows) :]))
     return Settled(~waiting, ~held, seen, seen.filter(still), rewritten)
 
 
-def _held(source: Source, scan: Scan, ledger: pa.Table, of_restless: Mask, any_restless: bool) -> Mask:
-    """The ledger rows that a file of records which is not steady may still come to list."""
-    if not any_restless:
+def _held(source: Source, scan: Scan, ledger: pa.Table, of_restless: Mask, files: pa.ChunkedArray) -> Mask:
+    """The ledger rows that `files`, which are not steady, may still come to list."""
+    if not len(files):
         return np.zeros(len(ledger), np.bool_)
-    if not source.own_batches:
+    if not source.own_batches or not among(files, scan.entries["record_file"].unique()).all():
         return np.ones(len(ledger), np.bool_)
     return among(ledger["batch"], scan.entries["batch"].filter(of_restless).unique())

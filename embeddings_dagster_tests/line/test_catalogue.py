@@ -7,9 +7,12 @@ import csv
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,21 @@ HEADER = ["product_id", "brand", "title", "price", "category", "rating", "image_
 BUSY, MISSING = 50, 101  # every so manieth product's server says 503 first; and has no such picture
 
 
-def write_catalogue(root: Path, base: str, rows: int, repeats: int) -> dict[str, str]:
-    """products.csv with `rows` rows, `repeats` of them ids that were there before; returns url by id, "" for blanks."""
+PRICES = {"9.99": 9.99, "": None, "12,50": 12.5, "n/a": None, "-1": None, "1e3": 1000.0, "0.01": 0.01}
+
+
+@dataclass
+class Told:
+    """What a catalogue says: by id the address ("" where there is none) and price of the row that counts, and how many
+    later rows say something else."""
+
+    urls: dict[str, str] = field(default_factory=dict)
+    prices: dict[str, float | None] = field(default_factory=dict)
+    conflicts: int = 0
+
+
+def write_catalogue(root: Path, base: str, rows: int, repeats: int) -> Told:
+    """products.csv with `rows` rows, `repeats` of them with ids that other rows have too."""
     chance = random.Random(SEED)
     products = [_product(number, base, chance) for number in range(rows - repeats)]
     again = [dict(chance.choice(products)) for _ in range(repeats)]
@@ -53,11 +69,15 @@ def write_catalogue(root: Path, base: str, rows: int, repeats: int) -> dict[str,
         writer = csv.DictWriter(file, HEADER)
         writer.writeheader()
         writer.writerows(listed)
-    urls: dict[str, str] = {}
+    told = Told()
     for row in listed:
-        url = row["image_url"]
-        urls.setdefault(row["product_id"], "" if url.strip() in ("", "NaN", "nan") else url)
-    return urls
+        product, url, price = row["product_id"], row["image_url"], PRICES[row["price"]]
+        if product in told.urls:
+            told.conflicts += price != told.prices[product]
+        else:
+            told.urls[product] = "" if url.strip() in ("", "NaN", "nan") else url
+            told.prices[product] = price
+    return told
 
 
 def _product(number: int, base: str, chance: random.Random) -> dict[str, str]:
@@ -67,7 +87,7 @@ def _product(number: int, base: str, chance: random.Random) -> dict[str, str]:
         "product_id": f"P{number:05d}",
         "brand": chance.choice(["Acme", "Umbrella", "", "Größe & Söhne"]),
         "title": f'Thing "{number}", large',
-        "price": chance.choice(["9.99", "", "12,50", "n/a", "-1", "1e3"]),
+        "price": chance.choice([price for price in PRICES if price != "0.01"]),
         "category": "things",
         "rating": chance.choice(["4.5", "", "NaN"]),
         "image_url": blank if blank is not None else f"{base}/{kind}/{number}.png",
@@ -75,18 +95,27 @@ def _product(number: int, base: str, chance: random.Random) -> dict[str, str]:
     }
 
 
-def kill_after(root: Path, shop: Shop, requests: int) -> bool:
-    """Start a run and kill it when the shop has had so many more requests; whether it was still going."""
+def kill_after(root: Path, shop: Shop, requests: int) -> dict[str, int]:
+    """Start a run and kill it when the shop has had so many more requests. By path: how often each was asked for whose
+    answer was on record then, so that nobody may ask again."""
     target = sum(shop.counts.values()) + requests
     with (root / "killed.log").open("ab") as log:
         process = subprocess.Popen([COMMAND, "run"], cwd=root, env=environment(), stdout=log, stderr=log)
         while process.poll() is None and sum(shop.counts.values()) < target:
             time.sleep(0.005)
-        if process.poll() is not None:
-            return False
+        assert process.poll() is None, "a run came to its end before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-        return True
+    shop.settle()
+    asked = dict(shop.counts)
+    record = root / "data" / "image_cache" / "shop" / "urls.sqlite"
+    with closing(sqlite3.connect(record)) as connection:
+        known = connection.execute("SELECT url FROM urls WHERE file IS NOT NULL OR failure = 'DownloadRefused'")
+        settled = {url.removeprefix(shop.url("")) for (url,) in known}
+    assert settled <= asked.keys()
+    in_flight = [path for path in asked.keys() - settled if not path.startswith("/busy/")]
+    assert len(in_flight) <= CONCURRENCY
+    return {path: asked[path] for path in settled}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +127,8 @@ def test_a_catalogue_killed_five_times_is_fetched_once_and_accounted_to_the_row(
     tmp_path: Path, rows: int, repeats: int
 ) -> None:
     with open_shop(tmp_path / "requests.log") as shop:
-        urls = write_catalogue(tmp_path, shop.url(""), rows, repeats)
+        told = write_catalogue(tmp_path, shop.url(""), rows, repeats)
+        urls = told.urls
         for url in urls.values():
             if "/busy/" in url:
                 path = url.removeprefix(shop.url(""))
@@ -107,30 +137,33 @@ def test_a_catalogue_killed_five_times_is_fetched_once_and_accounted_to_the_row(
         moments = random.Random(SEED)
         print(f"seed {SEED}")
         share = len(urls) // (KILLS + 2)  # of the requests, between two kills
-        killed = [kill_after(tmp_path, shop, moments.randrange(share // 4, share)) for _ in range(KILLS)]
-        assert all(killed), "a run came to its end before it was killed"
+        settled = [kill_after(tmp_path, shop, moments.randrange(share // 4, share)) for _ in range(KILLS)]
+        assert len(settled[0]) < len(settled[-1]), "each run goes on where the last was killed"
         done = run("run", "--json", cwd=tmp_path, timeout=900)
         assert done.returncode == 0, done.stderr
         again = run("run", "--json", cwd=tmp_path, timeout=900)
         assert json.loads(again.stdout)["runs"] == []
         paths = {url.removeprefix(shop.url("")) for url in urls.values() if url}
-    assert_fetched_once(tmp_path, paths)
-    assert_accounted(tmp_path, json.loads(done.stdout), urls, rows, repeats)
-    assert_catalogue_order(tmp_path, urls)
+    assert_fetched_once(tmp_path, paths, settled)
+    assert_accounted(tmp_path, json.loads(done.stdout), told, rows, repeats)
+    assert_own_picture(tmp_path, urls)
 
 
-def assert_fetched_once(root: Path, paths: set[str]) -> None:
+def assert_fetched_once(root: Path, paths: set[str], settled: list[dict[str, int]]) -> None:
     """But for those in flight at a kill, and one more for each that asked to be tried again."""
     asked = Counter((root / "requests.log").read_text().splitlines())
     assert asked.keys() == paths
+    for before in settled:
+        assert {path: asked[path] for path in before} == before, "an address whose answer was on record was asked again"
     too_often = sum(count - (2 if path.startswith("/busy/") else 1) for path, count in asked.items())
     busy_cut_short = sum(asked[path] < 2 for path in paths if path.startswith("/busy/"))
     assert busy_cut_short == 0
     assert too_often <= KILLS * CONCURRENCY
 
 
-def assert_accounted(root: Path, report: dict, urls: dict[str, str], rows: int, repeats: int) -> None:
+def assert_accounted(root: Path, report: dict, told: Told, rows: int, repeats: int) -> None:
     [source] = report["sources"]
+    urls = told.urls
     blank = {f"shop:{each}" for each, url in urls.items() if not url}
     missing = {f"shop:{each}" for each, url in urls.items() if "/missing/" in url}
     assert len(blank) > 10 < len(missing)
@@ -138,7 +171,9 @@ def assert_accounted(root: Path, report: dict, urls: dict[str, str], rows: int, 
     assert source["failed"] == len(blank | missing)
     assert source["processed"] + source["skipped"] == source["total"] - source["failed"]
     assert source["discovery"]["ignored"] == {"repeated id": repeats}
-    assert any("price" in each["reason"] for each in source["discovery"]["problems"])
+    reasons = [each["reason"] for each in source["discovery"]["problems"]]
+    assert sum("repeats the id" in reason and "price" in reason for reason in reasons) == told.conflicts > 50
+    assert any("'-1' is below 0" in reason for reason in reasons)
     settings = load_settings(root / "embeddings.yaml")
     store = Store.open(settings.data_root, settings.cache_root)
     failures, made = {}, {}
@@ -151,14 +186,26 @@ def assert_accounted(root: Path, report: dict, urls: dict[str, str], rows: int, 
     assert {image for image, error in failures.items() if error == "NoPicture"} == blank
     assert {image for image, error in failures.items() if error == "DownloadRefused"} == missing
     assert made.keys() == {f"shop:{each}" for each in urls} - failures.keys()
-    assert all(row["location"] == urls[image.removeprefix("shop:")] for image, row in made.items())
+    assert {image: row["location"] for image, row in made.items()} == {image: urls[image[5:]] for image in made}
+    prices = {image: json.loads(row["metadata"]).get("price") for image, row in made.items()}
+    assert prices == {image: told.prices[image[5:]] for image in made}, "the first row of an id counts"
     assert verify(store) == []
 
 
-def assert_catalogue_order(root: Path, urls: dict[str, str]) -> None:
-    """Each cached picture is the very one that its product's address leads to."""
-    folder = root / "data" / "image_cache" / "shop"
-    for product, url in list(urls.items())[:500]:
-        if "/many/" in url or "/busy/" in url:
-            number = int(url.rpartition("/")[2].removesuffix(".png"))
-            assert (folder / f"{product}.png").read_bytes() == tiny_png(number)
+def assert_own_picture(root: Path, urls: dict[str, str]) -> None:
+    """In the cache and in rgb_images, each picture is the very one that its product's address leads to."""
+    settings = load_settings(root / "embeddings.yaml")
+    store = Store.open(settings.data_root, settings.cache_root)
+    folder = settings.image_cache("shop")
+    expected = {
+        product: tiny_png(int(url.rpartition("/")[2].removesuffix(".png")))
+        for product, url in urls.items()
+        if "/many/" in url or "/busy/" in url
+    }
+    pixels: dict[str, bytes] = {}
+    for batch in store.batches("rgb_images"):
+        chain = store.chain("rgb_images", batch)
+        for row in chain.rows(chain.latest(), ["image_id", "image"]).to_pylist():
+            pixels[row["image_id"].removeprefix("shop:")] = row["image"]["bytes"]
+    assert pixels == expected
+    assert {path.stem: path.read_bytes() for path in folder.glob("*.png")} == expected

@@ -69,9 +69,15 @@ def test_regions_are_found_when_asked_for(service: SearchService) -> None:
     assert all(hit.region == 0 for hit in service.search(vector=vector("panel")).hits)
 
 
+def test_an_image_is_known_by_the_end_of_its_id(service: SearchService) -> None:
+    found = service.search(image_id="PAGE")
+    assert found.query == service.search(image_id="art:page").query
+    assert "art:page" not in {hit.image_id for hit in found.hits}
+
+
 def test_an_unknown_image_is_named_with_close_ones(service: SearchService) -> None:
-    with pytest.raises(UnknownItem, match=r"no image 'page' in the index of model 'toy'; did you mean 'art:page'\?"):
-        service.search(image_id="page")
+    with pytest.raises(UnknownItem, match=r"no image 'pag' in the index of model 'toy'; did you mean 'art:page'\?"):
+        service.search(image_id="pag")
     with pytest.raises(UnknownItem, match=r"did you mean 'art:page'"):
         service.search(image_id="art:pgae")
     with pytest.raises(UnknownItem, match="embeddings status"):

@@ -255,3 +255,9 @@ def test_memory_is_bounded_by_the_number_of_pictures(tmp_path: Path) -> None:
     assert (pool.bytes_allocated() - before) / count < 400
     assert peak < 12 * 2**20  # blocks of rows in hand, whatever the number of rows
     assert told(opened.scan()) == []
+
+
+def test_an_address_is_shown_without_its_password(tmp_path: Path) -> None:
+    opened = source(tmp_path, "id,image_url\n1,http://me:secret@shop.example/a.jpg?token=abc&w=2\n")
+    [location] = opened.scan().entries["location"].to_pylist()
+    assert opened.locate(location) == "http://shop.example/a.jpg?token=…&w=2"

@@ -99,7 +99,7 @@ def test_too_few_fields_are_blank_ones(tmp_path: Path) -> None:
     scan = opened.scan()
     assert listed(scan) == [*TWO, ("3", 0, f"{WEB}3.jpg")]
     assert told(scan) == [
-        "products.csv:3: has fewer fields than the header, as 1 more rows have; taken as blank",
+        "products.csv:3: has fewer fields than the header (1 more row likewise); taken as blank",
     ]
     assert metadata(opened) == {"1": {"title": "One", "price": 5.0}, "2": {}, "3": {"title": "T"}}
 

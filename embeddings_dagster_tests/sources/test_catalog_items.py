@@ -155,15 +155,27 @@ def test_a_cell_may_name_several_pictures(cell: object) -> None:
     assert [(place.address, place.fault) for place in places(cell)] == [("http://a/1", ""), ("http://a/2", "")]
 
 
-@pytest.mark.parametrize("cell", ["//cdn.x.com/a.jpg", "//cdn.x.com/a.jpg, https://x.com/b", '{"src": "//cdn.x.com/a.jpg"}'])
+@pytest.mark.parametrize(
+    "cell", ["//cdn.x.com/a.jpg", "//cdn.x.com/a.jpg, https://x.com/b", '{"src": "//cdn.x.com/a.jpg"}']
+)
 def test_an_address_without_its_scheme_is_on_https(cell: str) -> None:
     assert places(cell)[0] == ("https://cdn.x.com/a.jpg", "")
+
+
+def test_an_object_without_an_address_keeps_its_place() -> None:
+    cell = [{"src": "http://a/1"}, {"src": None, "url": ""}, {}, {"src": "http://a/2"}]
+    assert places(cell) == [("http://a/1", ""), ("", ""), ("", ""), ("http://a/2", "")]
 
 
 @pytest.mark.parametrize("blank", [" ", ",", ",//"])
 def test_a_cell_of_a_million_blanks_is_looked_at_in_one_go(blank: str) -> None:
     [place] = places("x" + blank * 1_000_000 + "x")
     assert "is too long for an address" in place.fault
+
+
+@pytest.mark.parametrize("cell", ["//" + ".a" * 500_000 + "\\", "[" * 1_000_000, "//" * 500_000])
+def test_no_cell_takes_longer_than_it_is_long(cell: str) -> None:
+    assert "is too long for an address" in places(cell)[0].fault
 
 
 @pytest.mark.parametrize("cell", ["http://a/x,y|z;1.jpg", "https://proxy/http://a/1.jpg", "http://a/a b"])

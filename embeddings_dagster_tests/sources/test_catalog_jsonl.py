@@ -105,7 +105,7 @@ def test_what_is_too_deep_or_too_large_is_left_out_and_told(tmp_path: Path) -> N
         "p.jsonl:2: id: a list or an object is no id",
         "p.jsonl:2: deep: is nested too deeply",
         "p.jsonl:2: large: is too large",
-        "p.jsonl:2: has no id, nor have 0 more rows",
+        "p.jsonl:2: has no id",
     ]
 
 

@@ -51,7 +51,7 @@ def test_a_table_as_pandas_writes_it(tmp_path: Path) -> None:
         "2": {},
         "4": {"price": 7.0, "rating": 3.0},
     }
-    assert told(scan)[0].startswith("p.parquet:2: has no id, nor have 1 more rows; they are known by their number")
+    assert told(scan)[0].startswith("p.parquet:2: has no id (1 more row likewise); they are known by their number")
 
 
 def test_types_are_kept_and_times_become_text(tmp_path: Path) -> None:

@@ -65,4 +65,5 @@ def test_many_problems_of_one_kind_hide_no_conflict(tmp_path: Path) -> None:
     bad = "".join(f"b{n},x,dear,{WEB}{n}.jpg\n" for n in range(1_500))
     scan = source(tmp_path, HEADER + bad + ROWS).scan()
     assert len(scan.problems) == 1_001 + 2
-    assert "repeats the id '2'" in scan.problems[-1].reason
+    assert ["repeats the id" in each.reason for each in scan.problems[:3]] == [True, True, False], "they are seen first"
+    assert "repeats the id '2'" in scan.problems[1].reason

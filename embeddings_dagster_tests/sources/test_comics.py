@@ -204,7 +204,8 @@ def test_a_spec_that_makes_no_sense_costs_its_page_alone(world: World) -> None:
 
 
 def test_a_spec_that_is_listed_and_missing_is_a_page_that_can_heal(world: World) -> None:
-    (world.specs / "list.txt").write_text("Foo\\p1.json\n")
+    world.spec("p0.json")
+    (world.specs / "list.txt").write_text("Foo\\p1.json\np0.json\n")
     source = world.source(path="specs/list.txt")
     scan = source.scan()
     fault = record(source, scan, "Foo/p1.json").fault
@@ -215,6 +216,36 @@ def test_a_spec_that_is_listed_and_missing_is_a_page_that_can_heal(world: World)
     again = source.scan()
     assert entries(again)["Foo/p1.json"]["size"] == 7
     assert record(source, again, "Foo/p1.json").fault is None
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_list_is_among_the_files_and_can_be_looked_at(world: World, linked: bool) -> None:
+    world.spec("p1.json")
+    lines, path = "p1.json\n", world.specs / "100% list#1.txt"
+    (world.root / "elsewhere.txt").write_text(lines)
+    path.symlink_to(world.root / "elsewhere.txt") if linked else path.write_text(lines)
+    source = world.source(path=f"specs/{path.name}")
+    files = source.scan().files
+    assert files["location"].to_pylist() == ["./p1.json", "./100%25 list%231.txt"]
+    assert files["size"].to_pylist()[1] == len(lines)
+    assert source.look(files["location"]).equals(files)
+    path.write_text(lines * 2)
+    looked = source.look(files["location"])
+    assert looked["size"].to_pylist()[1] == 2 * len(lines)
+    path.unlink()
+    assert source.look(files["location"])["size"].to_pylist()[1] is None
+
+
+def test_a_folder_without_any_spec_is_told_of(world: World) -> None:
+    (problem,) = world.source().scan().problems
+    assert problem.location == str(world.specs.resolve())
+    assert problem.reason == "holds no page spec, which is any *.json; correct sources.comics.path, or fill it"
+
+
+def test_a_list_that_names_itself_is_one_file(world: World) -> None:
+    world.spec("p1.json")
+    (world.specs / "list.txt").write_text("p1.json\nlist.txt\n")
+    assert world.source(path="specs/list.txt").scan().files["location"].to_pylist() == ["./p1.json", "./list.txt"]
 
 
 def test_a_page_spec_of_an_absurd_size_is_not_read(world: World) -> None:

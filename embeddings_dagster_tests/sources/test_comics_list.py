@@ -89,17 +89,28 @@ def test_nothing_outside_of_the_folder_of_the_list_is_taken(base: Path) -> None:
     write(base.parent, "outside.json", "elsewhere/p1.json")
     (base / "link.json").symlink_to(base.parent / "outside.json")
     (base / "folder").symlink_to(base.parent / "elsewhere")
-    specs = listed(base, "../outside.json", f"{base.parent}/outside.json", "link.json", "folder/p1.json")
-    assert {each.size for each in specs.files} == {None}
+    write(base, "p0.json")
+    specs = listed(base, "p0.json", "../outside.json", f"{base.parent}/outside.json", "link.json", "folder/p1.json")
+    assert {each.path for each in specs.files if each.size is not None} == {"p0.json"}
 
 
 def test_a_folder_is_every_json_below_it(base: Path) -> None:
-    write(base, "a/p1.json", "a/b/p2.JSON", "p3.json", "p1.jpg", ".hidden.json", ".git/p.json")
+    write(base, "a/p1.json", "a/b/p2.JSON", "p3.json", "p1.jpg", ".hidden.json", ".git/p.json", "__MACOSX/a/p1.json")
     (base / "link.json").symlink_to(base / "p3.json")
     (base / "loop").symlink_to(base)
     specs = list_specs(base, source="comics", setting="path")
     assert sorted(paths(specs)) == ["a/b/p2.JSON", "a/p1.json", "p3.json"]
-    assert specs.ignored == {"hidden": 2, "symbolic link": 2, "not a page spec by its extension": 1}
+    assert specs.ignored == {"hidden": 3, "symbolic link": 2, "not a page spec by its extension": 1}
+
+
+def test_a_list_none_of_whose_specs_is_there_is_an_error(base: Path) -> None:
+    """As that of a disk which is not mounted."""
+    with pytest.raises(
+        SourceError,
+        match=r"the list '.*list\.txt' names 2 page specs, such as lib/p1\.json, and none of them is below '.*specs'; "
+        r"mount or copy them there, or correct sources\.comics\.path\. Nothing was removed",
+    ):
+        listed(base, "E:\\lib\\p1.json", "E:\\lib\\p2.json")
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,18 @@ def test_what_is_too_much_is_left_out_and_told() -> None:
     assert many.problems == ("has more than 64 keys beside panels; the rest is left out",)
 
 
+def test_panels_that_are_no_list_are_told() -> None:
+    page = read({"image": "p.jpg", "Panels": {"0": {"bbox": [0, 0, 9, 9]}}, "boxes": None})
+    assert page.record.regions == ()
+    assert page.problems == ("'Panels' is no list of panels; the page is taken without any",)
+    assert read({"image": "p.jpg", "panels": None}).problems == ()
+
+
+def test_a_spec_between_fences_and_with_a_comma_too_many_is_read() -> None:
+    page = read_spec(b'```json\n{"image": "p.jpg", "panels": [[0, 0, 9, 9],],}\n```', "p.json")
+    assert (page.image, [each.region for each in page.record.regions]) == ("p.jpg", [1])
+
+
 def test_a_name_that_is_there_twice_is_told() -> None:
     page = read_spec(b'{"image": "a.jpg", "image": "b.jpg"}', "p.json")
     assert (page.image, page.problems) == ("b.jpg", ("names 'image' twice; the last counts",))

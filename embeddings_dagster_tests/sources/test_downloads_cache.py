@@ -204,8 +204,9 @@ def test_a_record_of_a_newer_release_is_left_alone(tmp_path: Path, shop: Shop) -
 
 def test_a_folder_that_cannot_be_written_stops_the_work(tmp_path: Path, shop: Shop) -> None:
     (tmp_path / "cache").write_text("in the way")
-    with pytest.raises(SourceError, match="cannot be used"):
+    with pytest.raises(SourceError, match=r"cannot be used \(.*\); check its disk, the space on it") as raised:
         Downloads(tmp_path / "cache", SETTINGS).read("a", shop.url("/many/1.png"), CAP)
+    assert "delete" not in str(raised.value), "a full disk is no reason to fetch everything again"
     cached = Downloads(tmp_path / "other", SETTINGS)
     cached.read("a", shop.url("/many/1.png"), CAP)
     (tmp_path / "other" / ".partial").rmdir()

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from embeddings_dagster.errors import Stopped
 from embeddings_dagster.images.formats import FORMATS, detect
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.downloads.content import EXTENSIONS, describe, extension_of
 from embeddings_dagster.sources.downloads.names import mark, slot_of, stem_of
 from embeddings_dagster.sources.downloads.robots import forbidding
-from embeddings_dagster.sources.downloads.urls import canonical_host, follow, normalise, shown
+from embeddings_dagster.sources.downloads.urls import canonical_host, follow, normalise
 from embeddings_dagster.sources.downloads.waiting import Turns
 
 # ---- addresses

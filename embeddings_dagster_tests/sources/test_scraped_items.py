@@ -69,6 +69,27 @@ def test_a_whole_item_becomes_metadata_of_known_types() -> None:
     assert record.fault is None
 
 
+@pytest.mark.parametrize(
+    ("price", "found"),
+    [
+        ({"amount": "12.50", "currency_code": "PLN"}, {"price": 12.5, "currency": "PLN"}),
+        ({"value": 7, "currency": "USD"}, {"price": 7.0, "currency": "USD"}),
+        ({"amount": "12,50 zł"}, {"price": 12.5, "currency": "PLN"}),
+        ({"amount": 3}, {"price": 3.0, "currency": "EUR"}),
+        ({"amount": None, "currency_code": "PLN"}, {"currency": "PLN"}),
+    ],
+)
+def test_a_price_may_be_an_object_of_amount_and_currency(price: object, found: dict[str, object]) -> None:
+    assert metadata(price=price) == found
+    assert metadata(price=price, currency="GBP") == found | {"currency": "GBP"}
+
+
+def test_a_price_that_is_another_object_is_left_out_and_told() -> None:
+    record, reasons = made(REQUIRED | {"price": {"min": 1, "max": 2}})
+    assert "price" not in record.metadata
+    assert reasons == ["item 1: price: a dict is no number; taken without"]
+
+
 @pytest.mark.parametrize("nothing", [None, "", "  ", "nan", "NaN", "None", "null", math.nan])
 def test_what_is_missing_is_absent(nothing: object) -> None:
     keys = ("description", "brand", "price", "currency", "image_urls", "category", "scraped_at")
@@ -83,7 +104,8 @@ def test_what_is_missing_is_absent(nothing: object) -> None:
         ({"price": "5", "currency": "SEK"}, "SEK"),
         ({"price": "$5"}, "USD"),
         ({"price": "$5", "currency": "CAD"}, "CAD"),
-        ({"price": "5 kr"}, None),
+        ({"price": "5 kr"}, "SEK"),
+        ({"price": "5 moons"}, None),
         ({"price": None}, None),
         ({"currency": "SEK"}, "SEK"),
     ],

@@ -1,3 +1,4 @@
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +142,33 @@ def test_a_batch_whose_file_is_away_is_not_gone_and_after_an_hour_that_is_told(t
             "has had no batch.json or items.json for an hour; if its scraper has died, scrape again or delete it"
         ]
     }
+
+
+def test_pictures_beside_a_batch_file_are_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, "export.jsonl", json.dumps(item(1, "pictures/1.jpg")))
+    write(tmp_path, "pictures/1.jpg", b"x")
+    write(tmp_path, f"batch_{STAMP}/x.part", b"x")
+    age(tmp_path, 2 * 3600)
+    scan = scanned(tmp_path, young=True)
+    assert [each[0] for each in listed(scan)] == ["export.jsonl"]
+    assert list(reasons(scan)) == [f"batch_{STAMP}"]
+
+
+def test_what_macos_puts_into_an_archive_is_passed_over(tmp_path: Path) -> None:
+    write_batch(tmp_path, f"batch_{STAMP}", item(1, "1.jpg"))
+    write(tmp_path, f"__MACOSX/batch_{STAMP}/._batch.json", b"\0\5\x16\7")
+    write(tmp_path, f"__MACOSX/._batch_{STAMP}", b"\0\5\x16\7")
+    write(tmp_path, ".DS_Store", b"\0")
+    scan = scanned(tmp_path)
+    assert scan.ignored == {"hidden": 2}
+    assert (scan.problems, scan.left_alone) == ((), frozenset())
+
+
+def test_a_root_without_any_batch_is_told_of(tmp_path: Path) -> None:
+    write(tmp_path, "readme.txt", "x")
+    assert "holds no batch, which is a folder with a batch.json" in reasons(scanned(tmp_path))[str(tmp_path)][0]
+    (tmp_path / f"batch_{STAMP}").mkdir()
+    assert not reasons(scanned(tmp_path, young=True))
 
 
 def test_a_batch_that_is_not_there_any_more_is_not_listed_and_not_left_alone(tmp_path: Path) -> None:

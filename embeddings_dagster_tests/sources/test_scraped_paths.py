@@ -92,6 +92,27 @@ def test_what_names_no_file_within_the_root_is_refused(path: str, reason: str) -
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:\\Users\\me\\output\\scraped\\batch_20231231_000000\\images\\7\\0.jpg",
+        "/home/me/coats/images/7/0.jpg",
+        "scraped/coats/images/7/0.jpg",
+        "coats/images/7/0.jpg",
+    ],
+)
+def test_the_folder_of_an_item_is_found_whatever_its_batch_was_called(path: str) -> None:
+    readings = READER.readings(path, BATCH, "7")
+    assert readings[-1] == f"{BATCH}/images/7/0.jpg"
+
+
+def test_the_picture_of_another_item_is_no_reading() -> None:
+    for item_id in ("8", "", "..", "images/7"):
+        assert f"{BATCH}/images/7/0.jpg" not in READER.readings("coats/images/7/0.jpg", BATCH, item_id)
+        with pytest.raises(BadRecord, match="lies outside"):
+            READER.readings("/home/me/coats/images/7/0.jpg", BATCH, item_id)
+
+
 @given(
     st.text(max_size=20)
     | st.lists(st.sampled_from(["..", ".", "", "scraped", "data", "shop", BATCH, "C:", "/", "a"])).map("/".join),
@@ -114,9 +135,10 @@ def test_every_reading_of_any_path_stays_within_the_root(path: str, folder: str)
     ("name", "allowed"),
     [
         *(("7", True), ("été", True), ("a b", True), ("a:b", False), ("ab:c", True)),
-        *(("a/b", False), ("a\\b", False), ("..", False), (".", False), ("", False), ("NUL", False), ("a\0", False)),
+        *(("a/b", True), ("a//b", False), ("a/../b", False), ("a/", False)),
+        *(("a\\b", False), ("..", False), (".", False), ("", False), ("NUL", False), ("a\0", False)),
         *(("x" * 300, False), ("/a", False), ("\ud800", False)),
     ],
 )
-def test_an_id_is_looked_for_as_a_folder_only_if_it_is_one_name(name: str, allowed: bool) -> None:
+def test_an_id_is_looked_for_as_a_folder_only_if_it_stays_in_that_of_the_pictures(name: str, allowed: bool) -> None:
     assert is_folder_name(name) is allowed

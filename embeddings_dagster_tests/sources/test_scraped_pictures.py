@@ -74,7 +74,7 @@ def test_without_a_list_the_pictures_are_those_in_the_folder_of_the_item(tmp_pat
     ]
 
 
-@pytest.mark.parametrize("number", ["../2", "..", "a/b", "a\\b", "NUL", "/2"])
+@pytest.mark.parametrize("number", ["../2", "..", "a//b", "a\\b", "NUL", "/2"])
 def test_an_id_that_is_no_folder_name_leads_nowhere(tmp_path: Path, number: str) -> None:
     write_batch(tmp_path, "one", item(number))
     for folder in ("one/2", "one/images/2", "one", "one/images/a/b", "one/images/NUL", "2"):
@@ -82,6 +82,24 @@ def test_an_id_that_is_no_folder_name_leads_nowhere(tmp_path: Path, number: str)
     scan = scanned(tmp_path)
     assert located(scan) == [(0, "", False)]
     assert isinstance(record_of(tmp_path, listed(scan)[0][1]).fault, NoPicture)
+
+
+def test_an_id_with_slashes_is_a_folder_in_a_folder(tmp_path: Path) -> None:
+    write_batch(tmp_path, "one", item("a/b"), item("a"))
+    write(tmp_path, "one/images/a/b/0.jpg", b"x")
+    assert [each[1:] for each in listed(scanned(tmp_path))] == [("a", 0, ""), ("a/b", 0, "one/images/a/b/0.jpg")]
+
+
+def test_where_an_id_is_no_folder_the_remedy_names_none(tmp_path: Path) -> None:
+    write_batch(tmp_path, "one", item(".."))
+    fault = record_of(tmp_path, "..").fault
+    assert str(fault) == "one/batch.json: item ..: has no local_image_paths; give it some"
+
+
+def test_pictures_are_found_when_their_batch_was_renamed(tmp_path: Path) -> None:
+    write_batch(tmp_path, "coats (1)", item(7, "E:\\scraped\\batch_20240101_000000\\images\\7\\0.jpg"))
+    write(tmp_path, "coats (1)/images/7/0.jpg", b"x")
+    assert located(scanned(tmp_path)) == [(0, "coats (1)/images/7/0.jpg", True)]
 
 
 def test_an_item_without_a_picture_is_listed_with_its_fault_and_the_remedy(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embeddings_dagster.errors import UnknownItem
-from embeddings_dagster.sources.tails import Match, TailIndex, find_page, is_absolute, parts_of
+from embeddings_dagster.sources.tails import Match, TailIndex, find_by_tail, is_absolute, parts_of
 
 NAMES = st.sampled_from(["a", "b", "B", "é", "e\u0301", "p1.jpg", "p2.jpg", "x y", "#1"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
@@ -103,30 +102,49 @@ def test_the_index_agrees_with_looking_at_every_file(files: set[str], asked: str
         assert bool(match.candidates) == bool(best)
 
 
-IDS = ["Foo/p001.json", "Foo/p002.json", "foo/P003.json", "Bar/p001.json", "Bar/p002.jpg.json", "deep/Bar/p009.json",
-       "p009.json", "Foo %231/p 1.json"]  # fmt: skip
+IDS = [
+    f"comics:{each}"
+    for each in (
+        "Foo/p001.json",
+        "Foo/p002.json",
+        "foo/P003.json",
+        "Bar/p001.json",
+        "Bar/p002.jpg.json",
+        "deep/Bar/p009.json",
+        "p009.json",
+        "Foo %231/p 1.json",
+        "Été/p1.json",
+    )
+]
+IDS += ["other:Foo/p002.json", "shop:7", "shop:7#1", "e:x/p010.json"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "page"),
+    ("text", "image_id"),
     [
-        ("Foo/p001.json", "Foo/p001.json"),
-        ("foo\\P001.JSON", "Foo/p001.json"),
-        ("E:\\p002.jpg", "Bar/p002.jpg.json"),
-        ("p003", "foo/P003.json"),
-        ("p009.json", "p009.json"),
-        ("bar/p009", "deep/Bar/p009.json"),
-        ("Foo #1/p 1", "Foo %231/p 1.json"),
-        ("Foo %231/p 1.json", "Foo %231/p 1.json"),
+        ("Foo/p001.json", "comics:Foo/p001.json"),
+        ("foo\\P001.JSON", "comics:Foo/p001.json"),
+        ("comics:foo/P001", "comics:Foo/p001.json"),
+        ("E:\\p002.jpg", "comics:Bar/p002.jpg.json"),
+        ("p003", "comics:foo/P003.json"),
+        ("p009.json", "comics:p009.json"),
+        ("bar/p009", "comics:deep/Bar/p009.json"),
+        ("Foo #1/p 1", "comics:Foo %231/p 1.json"),
+        ("Foo %231/p 1.json", "comics:Foo %231/p 1.json"),
+        ("e\N{COMBINING ACUTE ACCENT}te\N{COMBINING ACUTE ACCENT}/P1", "comics:Été/p1.json"),
+        ("other:p002", "other:Foo/p002.json"),
+        ("7", "shop:7"),
+        ("7#1", "shop:7#1"),
+        ("p010", "e:x/p010.json"),
+        ("e:p010", "e:x/p010.json"),
     ],
 )
-def test_a_page_is_found_by_a_unique_tail_whatever_its_case(text: str, page: str) -> None:
-    assert find_page(iter(IDS), text) == page
+def test_an_image_is_found_by_a_unique_tail_whatever_its_case(text: str, image_id: str) -> None:
+    assert find_by_tail(iter(IDS), text) == (image_id,)
 
 
-def test_a_tail_of_several_pages_or_of_none_is_refused() -> None:
-    with pytest.raises(UnknownItem, match=r"'p001' is the end of Bar/p001\.json, Foo/p001\.json; give more"):
-        find_page(IDS, "p001")
-    for text in ("01.json", "nothing", "", "x/Foo/p001.json"):
-        with pytest.raises(UnknownItem, match="no page's id ends with"):
-            find_page(IDS, text)
+def test_a_tail_of_several_images_names_them_and_one_of_none_nothing() -> None:
+    assert find_by_tail(IDS, "p001") == ("comics:Bar/p001.json", "comics:Foo/p001.json")
+    assert find_by_tail(IDS, "Foo/p002") == ("comics:Foo/p002.json", "other:Foo/p002.json")
+    for text in ("01.json", "nothing", "", "x/Foo/p001.json", "shop:p001", "comics:"):
+        assert find_by_tail(IDS, text) == ()

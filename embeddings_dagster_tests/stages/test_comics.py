@@ -6,6 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -26,9 +29,9 @@ BATCH = "comics__Foo"
 class Library:
     """Specs in `specs/`, pictures in `pages/`; every page of the book Foo is one batch."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, path: str = "specs", batches: str = "book") -> None:
         self.root = root
-        comics = {"kind": "comics", "path": "specs", "images": "pages", "batches": "book"}
+        comics = {"kind": "comics", "path": path, "images": "pages", "batches": batches}
         made = settings_from(Document("embeddings.yaml", {"sources": {"comics": comics}}, {}), root=root)
         self.context = StageContext(made, Store.open(made.data_root, made.cache_root), "run")
         self._clock = 10**18
@@ -135,3 +138,32 @@ def test_only_the_page_whose_spec_changed_is_done_again(library: Library) -> Non
     raw, rgb = library.run()
     assert (raw.processed, raw.skipped) == (1, 2)
     assert {row["text"] for row in library.rows("rgb_images") if row["region"]} == {"Hi", "Bye"}
+
+
+@pytest.mark.parametrize("batches", ["book", "list"])
+def test_pages_missing_from_a_list_that_is_being_written_are_not_gone_yet(tmp_path: Path, batches: str) -> None:
+    library = Library(tmp_path, path="specs/list.txt", batches=batches)
+    names = ("p1", "p2", "p3")
+    for name in names:
+        library.spec(name)
+    looks = library.context.store.cache / "looks" / "comics.parquet"
+
+    def tick(*listed: str, allow_removals: bool = False) -> tuple[int, int]:
+        """What a look three seconds after the one before finds new and gone."""
+        if listed:
+            (library.root / "specs" / "list.txt").write_text("".join(f"Foo/{name}.json\n" for name in listed))
+            library._touch(library.root / "specs" / "list.txt")
+        if looks.exists():
+            seen = pq.read_table(looks)
+            earlier = pc.subtract(seen["seen_at"], pa.scalar(timedelta(seconds=3)))
+            pq.write_table(seen.set_column(3, "seen_at", earlier), looks)
+        found = discover(library.context, "comics", wait=False, allow_removals=allow_removals)
+        return found.new, found.gone
+
+    tick(*names)
+    assert tick() == (3, 0)
+    assert tick("p1") == (0, 0), "half written"
+    assert tick(*names) == (0, 0)
+    assert tick() == (0, 0)
+    assert tick("p1") == (0, 0)
+    assert tick(allow_removals=True) == (0, 2), "so it is meant"

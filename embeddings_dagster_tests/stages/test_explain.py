@@ -92,11 +92,31 @@ def test_what_the_catalogue_has_of_an_image_is_the_last_step(small: SmallProject
     assert catalogued(small, "a.png").state == "missing"
 
 
-@pytest.mark.parametrize("unknown", ["pics:aa.png", "pics:A.PNG", "a.png", "pics:a"])
+@pytest.mark.parametrize("unknown", ["pics:aa.png", "a", "pics:a"])
 def test_an_unknown_id_brings_those_that_look_like_it(small: SmallProject, unknown: str) -> None:
     small.step("one")
     with pytest.raises(UnknownItem, match=r"did you mean .*'pics:a\.png'"):
         explain(small.store, small.settings, {}, unknown)
+
+
+@pytest.mark.parametrize("end", ["pics:A.PNG", "a.png", "E:\\old\\..\\A.png"])
+def test_the_end_of_an_id_is_enough_where_no_other_ends_so(small: SmallProject, end: str) -> None:
+    small.step("one")
+    assert explain(small.store, small.settings, {}, end).image_id == "pics:a.png"
+
+
+def test_the_end_of_several_ids_names_them_and_one_that_is_gone_gives_way(small: SmallProject) -> None:
+    (small.pics / "book").mkdir()
+    small.paint("book/a.png", "green")
+    (small.pics / "A.PNG").write_bytes((small.pics / "a.png").read_bytes())
+    small.step("one")
+    assert explain(small.store, small.settings, {}, "pics:a.png").image_id == "pics:a.png"
+    several = r"'A\.png' is the end of pics:A\.PNG, pics:a\.png, pics:book/a\.png; give more of the path"
+    with pytest.raises(UnknownItem, match=several):
+        explain(small.store, small.settings, {}, "A.png")
+    (small.pics / "a.png").unlink()
+    small.step("two")
+    assert explain(small.store, small.settings, {}, "A.png").image_id == "pics:A.PNG"
 
 
 def test_an_id_like_no_other_brings_no_offer(small: SmallProject) -> None:

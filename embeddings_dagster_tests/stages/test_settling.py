@@ -162,6 +162,18 @@ def test_what_a_file_being_written_no_longer_lists_is_not_gone_yet(shop: Shop) -
     assert tick(shop).gone == 2, "a batch that went needs no second look"
 
 
+def test_a_batch_that_is_being_emptied_is_not_gone_yet(shop: Shop) -> None:
+    shop.pile.batch("one", item("a"), item("b"))
+    tick(shop)
+    assert tick(shop).new == 2
+    shop.pile.batch("one")
+    assert tick(shop).gone == 0
+    shop.pile.batch("one", item("a"), item("b"))
+    assert (tick(shop).gone, tick(shop).gone) == (0, 0)
+    shop.pile.batch("one")
+    assert (tick(shop, allow_removals=True).gone, tick(shop, allow_removals=True).gone) == (0, 2)
+
+
 def test_in_a_list_nothing_is_gone_while_any_file_of_it_is_written(list_shop: Shop) -> None:
     shop = list_shop
     shop.pile.paint("one", "a.png", "b.png")

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.catalog.values import trimmed
-from embeddings_dagster.sources.downloads.urls import shown
 from embeddings_dagster.sources.numbers import NOTHING
 
 # What programs write where there is no address; compared in lower case.
@@ -19,7 +19,7 @@ NO_ADDRESS = NOTHING | {"<na>", "#n/a", "nat", "undefined", "[]"}
 LONGEST = 8_192  # characters; servers refuse less
 KEYS = ("src", "url", "contentUrl", "hi_res", "large", "href", "link")  # of an object; the first that is filled
 _WEB = re.compile(r"https?://[^/?#\s\\][^\x00-\x1f\x7f]*", re.IGNORECASE)
-_WITHOUT_SCHEME = re.compile(r"//[^\s/?#\\:@]+\.[^\s/?#\\]+(?:[/?#]|$)")
+_WITHOUT_SCHEME = re.compile(r"//(?=[^\s/?#\\]*\.)[^\s/?#\\@]+(?:[/?#]|$)")
 _NEXT = re.compile(r"(?<=[,;|\s])(?:https?://|//[\w-]+\.)", re.IGNORECASE)
 _DIVIDERS = ",;| \t\r\n"
 _QUOTED = re.compile(r"""(?<=["'])https?://[^"']+(?=["'])""", re.IGNORECASE)
@@ -67,7 +67,10 @@ def _divided(text: str) -> list[object]:
 
 def _held(value: object) -> object:
     """What an object holds for an address; anything else as it is."""
-    return next((value[key] for key in KEYS if value.get(key)), value or None) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    held = [value[key] for key in KEYS if key in value]
+    return next(filter(None, held), None) if held or not value else value
 
 
 def _listed(text: str) -> list[object]:

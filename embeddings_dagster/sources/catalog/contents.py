@@ -168,7 +168,7 @@ def _tell_unnamed(repeats: Repeats, rules: CatalogRules, report: Report, *, has_
         return
     advice = "they are known by their number in the file, so that rows put before them make them others"
     if has_ids:
-        report.problem(line, f"has no id, nor have {count - 1:,} more rows; {advice}. Fill it in")
+        report.problem(line, f"has no id{report.likewise(count - 1, 'row')}; {advice}. Fill it in")
     else:
         named = " or ".join(map(repr, rules.ids))
         report.problem(None, f"has no column named {named}, so that rows have no id; {advice}. Correct columns.id")

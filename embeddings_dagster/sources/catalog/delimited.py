@@ -52,9 +52,8 @@ def read_delimited(
             del cells[len(names) :]
         yield Row(number, line, names, cells, fault)
     if short:
-        report.problem(
-            first_short, f"has fewer fields than the header, as {short - 1:,} more rows have; taken as blank"
-        )
+        more = report.likewise(short - 1, "row")
+        report.problem(first_short, f"has fewer fields than the header{more}; taken as blank")
 
 
 _NOTHING: list[str] = []  # stands for a record that cannot be read at all

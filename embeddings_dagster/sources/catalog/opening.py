@@ -17,6 +17,7 @@ def open_catalog(
     *,
     download: bool,
     retry_failed: bool,
+    fetched_before: bool,
     stop: threading.Event | None,
     setting: str,
 ) -> CatalogSource:
@@ -30,5 +31,12 @@ def open_catalog(
         last=source.repeated == "last",
         prefix=source.prefix,
     )
-    downloads = Downloads(cache, source.download, download=download, retry_failed=retry_failed, stop=stop)
+    downloads = Downloads(
+        cache,
+        source.download,
+        download=download,
+        retry_failed=retry_failed,
+        fetched_before=fetched_before,
+        stop=stop,
+    )
     return CatalogSource(name, path, rules, downloads, threads=source.download.concurrency, setting=setting)

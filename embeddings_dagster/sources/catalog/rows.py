@@ -8,6 +8,7 @@ from typing import NamedTuple
 from embeddings_dagster.sources.base import Problem
 from embeddings_dagster.sources.problems import Problems
 
+_CONFLICTS_FIRST = 5
 NOT_A_RECORD, BLANK_ROW, REPEATED_ID = "not a record", "blank row", "repeated id"
 
 
@@ -68,10 +69,16 @@ class Report:
         """A location: `products.csv:17`."""
         return self.name if line is None else f"{self.name}:{line}"
 
+    @staticmethod
+    def likewise(count: int, unit: str) -> str:
+        """How many more there are like the one that is told: ` (3 more rows likewise)`; nothing, where it is alone."""
+        return f" ({count:,} more {unit}{'s' if count > 1 else ''} likewise)" if count else ""
+
     @property
     def ignored(self) -> Mapping[str, int]:
         return dict(sorted(self._ignored.items()))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        return (*self._problems.told(), *self._conflicts.told())
+        conflicts = self._conflicts.told()  # some of them first, for who is shown a few lines only
+        return (*conflicts[:_CONFLICTS_FIRST], *self._problems.told(), *conflicts[_CONFLICTS_FIRST:])

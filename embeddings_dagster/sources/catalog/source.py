@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embeddings_dagster.errors import BadRecord, SourceError
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.base import LOOK, SCAN, Picture, Record, Scan
 from embeddings_dagster.sources.catalog.addresses import is_address
 from embeddings_dagster.sources.catalog.contents import Contents
@@ -111,8 +112,8 @@ class CatalogSource:
         return self._downloads.refresh(pictures, cap, stop)
 
     def locate(self, location: str) -> str:
-        """The address of a picture; of one that has none, the path of the catalogue."""
-        return location if is_address(location) else str(self._path)
+        """The address of a picture, without any password in it; of one that has none, the path of the catalogue."""
+        return shown(location) if is_address(location) else str(self._path)
 
     def _contents(self) -> Contents:
         try:

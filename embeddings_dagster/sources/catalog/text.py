@@ -95,8 +95,8 @@ def _either(lines: Iterator[bytes], report: Report) -> Iterator[str]:
             first = first or number
             yield line.decode("cp1252", "replace")
     if guessed:
-        more = f"is not UTF-8, nor are {guessed - 1:,} more lines; read as Windows-1252"
-        report.problem(first, f"{more}. Save the file as UTF-8, or set `encoding`")
+        more = report.likewise(guessed - 1, "line")
+        report.problem(first, f"is not UTF-8{more}; read as Windows-1252. Save the file as UTF-8, or set `encoding`")
 
 
 def _known(file: BinaryIO, encoding: str, report: Report, packed: bool) -> Iterator[str]:
@@ -111,7 +111,8 @@ def _known(file: BinaryIO, encoding: str, report: Report, packed: bool) -> Itera
             first = first or number
         yield line
     if replaced:
-        report.problem(first, f"does not fit the encoding {encoding}, nor do {replaced - 1:,} more lines; correct it")
+        more = report.likewise(replaced - 1, "line")
+        report.problem(first, f"does not fit the encoding {encoding}{more}; correct it")
 
 
 def _normal_ends(lines: Iterator[str]) -> Iterator[str]:

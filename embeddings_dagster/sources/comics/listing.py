@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embeddings_dagster.errors import SourceError
+from embeddings_dagster.ids import escape_local_id
 from embeddings_dagster.sources.lenient_json import decode
 from embeddings_dagster.sources.local_files import FilesWithin, real_root
 from embeddings_dagster.sources.named_files import files_named, unlistable
@@ -30,10 +31,12 @@ class SpecFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Specs:
-    """`base`: the real path of the folder that paths are relative to. `ignored`: how many were passed over, by why."""
+    """`base`: the real path of the folder that paths are relative to. `listed_in`: the list, if there is one, as it was
+    when it was read. `ignored`: how many were passed over, by why."""
 
     base: str
     files: list[SpecFile]
+    listed_in: SpecFile | None = None
     ignored: Counter[str] = field(default_factory=Counter)
 
 
@@ -68,7 +71,14 @@ def list_specs(path: Path, *, source: str, setting: str) -> Specs:
             f"source {source!r}: the list {str(path)!r} names no page spec; write it again, or, if there are to be no "
             f"pages any more, `embeddings forget {source}`. Nothing was removed."
         )
-    return _listed(os.path.realpath(path.parent), lines, source)
+    specs = _listed(os.path.realpath(path.parent), lines, SpecFile(path.name, after.st_size, after.st_mtime_ns), source)
+    if all(each.size is None for each in specs.files):
+        raise SourceError(
+            f"source {source!r}: the list {str(path)!r} names {len(specs.files):,} page specs, such as "
+            f"{escape_local_id(specs.files[0].path)}, and none of them is below {str(path.parent)!r}; mount or copy "
+            f"them there, or correct {setting}. Nothing was removed."
+        )
+    return specs
 
 
 def _below(base: str, source: str) -> Specs:
@@ -80,7 +90,7 @@ def _below(base: str, source: str) -> Specs:
             with os.scandir(os.path.join(base, folder)) as entries:
                 for entry in entries:
                     path = f"{folder}/{entry.name}" if folder else entry.name
-                    if entry.name.startswith("."):
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
                         specs.ignored[HIDDEN] += 1
                     elif entry.is_symlink():
                         specs.ignored[LINK] += 1
@@ -109,8 +119,8 @@ def _lines(data: bytes) -> list[str]:
     return [line for each in found if parts_of(line := each.strip(" \t\ufeff").strip('"'))]
 
 
-def _listed(base: str, lines: list[str], source: str) -> Specs:
-    specs = Specs(base, [])
+def _listed(base: str, lines: list[str], listed_in: SpecFile, source: str) -> Specs:
+    specs = Specs(base, [], listed_in)
     files = FilesWithin(base)
     found: dict[str, SpecFile] = {}
     elsewhere: list[Parts] = []

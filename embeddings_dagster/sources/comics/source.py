@@ -5,6 +5,7 @@ the end of the path that the spec writes. What is wrong with one spec costs that
 they were last looked at are not read again.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,9 @@ class ComicsSource:
         found = pictures.find_pictures(root, asked, source=self.name, setting=self._images_setting)
         self._memory.remember_unfound({each.location: each.reason for each in found.found.values() if each.reason})
         problems = Problems()
+        if not specs.files:
+            where = escape_local_id(specs.base)
+            problems.add(where, f"holds no page spec, which is any *.json; correct {self._setting}, or fill it")
         for problem in found.problems:
             problems.add(problem.location, problem.reason)
         for each in said:
@@ -82,7 +86,7 @@ class ComicsSource:
             started_at,
             problems.told(),
             dict(sorted(specs.ignored.items())),
-            _files(said),
+            _files(said, specs),
         )
 
     def look(self, locations: pa.ChunkedArray) -> pa.Table:
@@ -90,7 +94,7 @@ class ComicsSource:
         locations = locations.cast(pa.string())
         is_spec = pc.starts_with(locations, SPEC)
         paths = pc.utf8_slice_codeunits(locations.filter(is_spec), start=len(SPEC))
-        specs = look_within(base_of(self._path), paths)
+        specs = self._look_at_specs(paths)
         others = look_within(self._image_root(), locations.filter(pc.invert(is_spec)))
         chosen = np.asarray(is_spec.combine_chunks(), np.bool_)
         place = np.argsort(np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)]))
@@ -126,6 +130,20 @@ class ComicsSource:
         """The absolute path of a picture or a spec."""
         root = base_of(self._path) if location.startswith(SPEC) else self._image_root()
         return str(root / unescape_local_id(location.removeprefix(SPEC)))
+
+    def _look_at_specs(self, paths: pa.ChunkedArray) -> pa.Table:
+        """Schema `LOOK`, for specs and the list of them, which may be a link to wherever it lies."""
+        found = look_within(base_of(self._path), paths)
+        is_list = pc.equal(paths, escape_local_id(self._path.name))
+        if self._path.is_dir() or not pc.any(is_list).as_py():
+            return found
+        try:
+            seen = os.stat(self._path)
+        except OSError:
+            return found
+        sizes = pc.if_else(is_list, pa.scalar(seen.st_size, pa.int64()), found["size"])
+        times = pc.if_else(is_list, pa.scalar(seen.st_mtime_ns, pa.int64()), found["mtime_ns"])
+        return pa.table([found["location"], sizes, times], schema=LOOK)
 
     def _image_root(self) -> Path:
         return self._images or base_of(self._path)
@@ -197,8 +215,10 @@ class ComicsSource:
         return [keys[each] for each in folders]
 
 
-def _files(said: list[Said]) -> pa.Table:
-    """Schema `LOOK`: the specs as they were when they were looked at."""
-    locations = pa.array([SPEC + each.path for each in said], pa.string())
-    sizes = pa.array([each.size for each in said], pa.int64())
-    return pa.table([locations, sizes, pa.array([each.mtime_ns for each in said], pa.int64())], schema=LOOK)
+def _files(said: list[Said], specs: Specs) -> pa.Table:
+    """Schema `LOOK`: the specs as they were when they were looked at, and the list of them."""
+    files = [(SPEC + each.path, each.size, each.mtime_ns) for each in said]
+    if specs.listed_in and specs.listed_in not in specs.files:
+        files.append((SPEC + escape_local_id(specs.listed_in.path), *specs.listed_in[1:]))
+    locations, sizes, times = zip(*files, strict=True) if files else ((), (), ())
+    return pa.table([pa.array(locations, pa.string()), pa.array(sizes, pa.int64()), pa.array(times, pa.int64())], LOOK)

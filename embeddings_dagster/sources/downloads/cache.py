@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from embeddings_dagster.errors import SourceError
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.downloads.answers import Answer
 from embeddings_dagster.sources.downloads.failure import Failure
 from embeddings_dagster.sources.downloads.names import mark, slot_of, stem_of
 from embeddings_dagster.sources.downloads.record import Record, Row
-from embeddings_dagster.sources.downloads.urls import shown
 
 _PARTIAL = ".partial"
 _OLD_SECONDS = 3600  # a half-written file of that age belongs to a process that was killed
@@ -44,9 +44,9 @@ class Cache:
             _log.warning("%s: the cached file %s is missing or damaged", shown(row.url), now.file)
         return data
 
-    def keep(self, url: str, name: str, answer: Answer, *, healed: bool) -> bool:
+    def keep(self, url: str, name: str, answer: Answer, *, surprising: bool) -> bool:
         """Keep a picture that came; returns whether it is another one than was known of before, which is a new
-        revision. `healed`: so is one that came where only a failure was known."""
+        revision. `surprising`: so is one that came where no picture was known."""
         data = answer.data or b""
         sha256 = hashlib.sha256(data).hexdigest()
         partial = self._write_partial(data)
@@ -55,9 +55,8 @@ class Cache:
                 with self.record.writing():
                     before = self.record.get(url)
                     stem = self._stem(url, name)
-                    changed = before is not None and (
-                        before.sha256 != sha256 if before.sha256 is not None else healed and before.failure is not None
-                    )
+                    known = before.sha256 if before else None
+                    changed = surprising if known is None else known != sha256
                     row = Row(
                         url=url,
                         name=name,

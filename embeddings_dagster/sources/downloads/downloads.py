@@ -7,12 +7,13 @@ from pathlib import Path
 
 from embeddings_dagster.errors import DownloadFailed, DownloadRefused, NotDownloaded, TooManyBytes
 from embeddings_dagster.settings_sources import DownloadSettings
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.downloads.cache import Cache
 from embeddings_dagster.sources.downloads.failure import KINDS, Failure
 from embeddings_dagster.sources.downloads.record import Row
 from embeddings_dagster.sources.downloads.refresh import Outcome, Refreshed, refresh_all
 from embeddings_dagster.sources.downloads.transfer import Transfer
-from embeddings_dagster.sources.downloads.urls import canonical_host, shown
+from embeddings_dagster.sources.downloads.urls import canonical_host
 from embeddings_dagster.sources.downloads.waiting import Turns
 
 
@@ -21,8 +22,9 @@ class Downloads:
 
     An address is asked once: its picture is then read from the cache, and an answer that is final (404, a web page, a
     refusal) is given again from memory. One that may heal (503, a timeout) is asked again, though never before the time
-    that its server named. `download=False` asks nobody. `retry_failed` asks again whatever failed. `stop` ends a
-    `read` that waits for a server.
+    that its server named. `download=False` asks nobody. `retry_failed` asks again whatever failed.
+    `fetched_before`: whoever reads has had these pictures once; one of which nothing is known (the cache was deleted)
+    may be another now, and has a new revision. `stop` ends a `read` that waits for a server.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Downloads:
         *,
         download: bool = True,
         retry_failed: bool = False,
+        fetched_before: bool = False,
         stop: threading.Event | None = None,
     ) -> None:
         self._settings = settings
         self._download = download
         self._retry_failed = retry_failed
+        self._fetched_before = fetched_before
         self._stop = stop
         self._cache = Cache(folder)
         self._transfer = Transfer(settings)
@@ -62,7 +66,7 @@ class Downloads:
             except Failure as failure:
                 self._cache.fail(url, name, failure, self._rules(failure.why, cap))
                 raise failure.error() from failure
-            self._cache.keep(url, name, answer, healed=False)
+            self._cache.keep(url, name, answer, surprising=self._fetched_before)
             return answer.data or b""
 
     def revisions(self, urls: Iterable[str]) -> Mapping[str, str]:
@@ -108,7 +112,7 @@ class Downloads:
                 self._cache.confirm(row, answer)
                 return Outcome.UNCHANGED, ""
             # The picture keeps the file it has, whichever of the ids that share it is asked about.
-            changed = self._cache.keep(url, row.name if whole else name, answer, healed=True)
+            changed = self._cache.keep(url, row.name if whole else name, answer, surprising=True)
             return Outcome.CHANGED if changed else Outcome.UNCHANGED, ""
 
     def _cached(self, row: Row, cap: int) -> bytes | None:

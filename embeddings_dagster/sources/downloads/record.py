@@ -183,10 +183,13 @@ class Record:
                 raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> SourceError:
-        return SourceError(
-            f"{self._path}: the record of what was downloaded cannot be used ({error}); check its disk and its "
-            "permissions. If it is damaged, delete it: all pictures are then fetched again."
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        remedy = (
+            "restore it, or delete it: all pictures are then fetched again"
+            if damaged
+            else "check its disk, the space on it and its permissions, then run again"
         )
+        return SourceError(f"{self._path}: the record of what was downloaded cannot be used ({error}); {remedy}")
 
     def _create(self) -> sqlite3.Connection:
         try:

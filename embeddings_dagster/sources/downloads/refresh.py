@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.base import Problem
-from embeddings_dagster.sources.downloads.urls import shown
 from embeddings_dagster.sources.downloads.waiting import check
 
 _MOST_PROBLEMS = 1000

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from embeddings_dagster.errors import DownloadFailed, DownloadRefused
 from embeddings_dagster.settings_sources import DownloadSettings
+from embeddings_dagster.sources.addresses import shown
 from embeddings_dagster.sources.downloads.answers import Answer, Question, take
 from embeddings_dagster.sources.downloads.cutoff import Budget, Watch
 from embeddings_dagster.sources.downloads.failure import Failure
@@ -19,7 +20,7 @@ from embeddings_dagster.sources.downloads.retries import open_retry, retry_after
 from embeddings_dagster.sources.downloads.session import open_session
 from embeddings_dagster.sources.downloads.troubles import failure_of, not_the_web
 from embeddings_dagster.sources.downloads.unreachable import Unreachable
-from embeddings_dagster.sources.downloads.urls import follow, host_of, normalise, place_of, shown
+from embeddings_dagster.sources.downloads.urls import follow, host_of, normalise, place_of
 from embeddings_dagster.sources.downloads.waiting import Turns, check, pause
 
 _TROUBLES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)

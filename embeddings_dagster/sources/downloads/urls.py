@@ -1,19 +1,12 @@
-"""Addresses of pictures as strangers write them: made fit to be asked for, and fit to be shown.
+"""Addresses of pictures as strangers write them, made fit to be asked for.
 
 A catalogue's own text stays the name of a picture in the cache; only what is sent is normalised.
 """
 
-import re
 from ipaddress import ip_address
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
-
-_USER = re.compile(r"(?<=//)[^/?#\\]*@")
-_SECRET = re.compile(
-    r"(?i)([?&;][^=&;#]*(?:token|key|sig|secret|passw|pwd|auth|credential|session|jwt)[^=&;#]*=)[^&;#]+"
-)
-_MOST_SHOWN = 300
 
 
 def normalise(url: str) -> str:
@@ -70,10 +63,3 @@ def canonical_host(host: str) -> str:
         return str(ip_address(host))
     except ValueError:
         return host
-
-
-def shown(url: str) -> str:
-    """`url` for a message: without its user and password, the values of secrets left out, printable, not endless."""
-    text = _SECRET.sub(r"\1…", _USER.sub("", url.strip()))
-    text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 30]}…{text[-29:]}"

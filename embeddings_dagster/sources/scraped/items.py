@@ -19,6 +19,7 @@ TEXTS = ("title", "currency", "url", "description", "brand", "size", "condition"
 REQUIRED = ("title", "url")
 IDS = ("item_id", "id")  # the first that is filled names the item
 PATHS = ("local_image_paths", "local_image_path")
+AMOUNTS, CODES = ("amount", "value", "price"), ("currency_code", "currency")  # of a price that is an object
 CURRENCY = "EUR"  # of a price that names none
 _TAKEN = frozenset({*TEXTS, *PATHS, "item_id", "price", "image_urls", "scraped_at"})
 _BLANK = frozenset({"", "nan", "null", "none"})
@@ -58,6 +59,11 @@ class ItemRecords:
 
     def _add_price(self, value: object, metadata: dict[str, Plain], name: str) -> None:
         price = None
+        if isinstance(value, dict):  # as shops' own interfaces tell it
+            code = next((text for key in CODES if (text := self._text(key, value.get(key), name))), None)
+            value = next((value[key] for key in AMOUNTS if key in value), value)
+            if code is not None:
+                metadata.setdefault("currency", code)
         try:
             price = parse_price(value)
         except ValueError as error:

@@ -3,29 +3,26 @@
 A folder with `batch.json` (or `items.json`) is a batch and is not searched further. In every other folder, the root
 among them, each `*.json` and `*.jsonl` is a batch of its own, and its folders are searched in turn, but for those named
 `images`, which hold pictures, and hidden ones. A folder with pictures whose batch file has yet to come, and one named
-like a batch (`batch_20240131_235959`, `20240131_235959`), is named as unfinished.
+like a batch (`batch_20240131_235959`, `20240131_235959`), is named as unfinished. A folder with pictures beside batch
+files is taken to be theirs.
 """
 
-import hashlib
 import os
-import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import escape_local_id
 from embeddings_dagster.sources.batch_names import batch_name, is_hashed
 from embeddings_dagster.sources.local_files import EXTENSIONS, FilesWithin
+from embeddings_dagster.sources.named_files import unlistable
 from embeddings_dagster.sources.problems import Problems
+from embeddings_dagster.sources.scraped.marks import mark
+from embeddings_dagster.sources.scraped.names import BATCH_FILES, FLAT, IMAGES, STAMPED, is_hidden
 
-BATCH_FILES = ("batch.json", "items.json")  # the first that is there counts
-FLAT = (".json", ".jsonl")
-IMAGES = "images"
-STAMPED = re.compile(r"(batch_)?[0-9]{8}_[0-9]{6}(_[0-9]{1,6})?")  # as scrapers name the folders of batches
 HIDDEN, LINKED_FOLDER, NOT_A_FILE, OTHER_KIND, LOOSE, UNFINISHED, SECOND = (
     "hidden",
     "linked folder, not entered",
@@ -35,8 +32,6 @@ HIDDEN, LINKED_FOLDER, NOT_A_FILE, OTHER_KIND, LOOSE, UNFINISHED, SECOND = (
     "folder without a batch file as yet, left for the next look",
     "items.json beside a batch.json",
 )
-# A file written twice within one tick of a disk's clock looks the same after both: what is younger gets no mark.
-YOUNG_SECONDS = 2
 FORSAKEN_SECONDS = 3600  # a scraper that has not written its batch file for so long has probably died
 
 
@@ -85,11 +80,9 @@ def place_of(root: str, source: str, name: str, near: Iterable[str] = ()) -> Pla
     return next((place for place in walk.layout().places if place.name == name), None)
 
 
-def _above(path: str) -> Iterator[str]:
-    while path:
-        path = path.rpartition("/")[0]
-        if path:
-            yield path
+def _above(path: str) -> list[str]:
+    names = path.split("/")[:-1]
+    return ["/".join(names[:count]) for count in range(len(names), 0, -1)]
 
 
 @dataclass
@@ -115,6 +108,7 @@ class _Walk:
         self._now = time.time()
         self._places: dict[str, Place] = {}
         self._unfinished: set[str] = set()
+        self._with_flat: set[str] = set()  # folders with batch files that are not alone in theirs
 
     def layout(self) -> Layout:
         folders = [""]
@@ -130,7 +124,7 @@ class _Walk:
             else:
                 self._take_folder(path)
         except OSError as error:
-            raise self._unlistable(path, error) from error
+            raise unlistable(self._source, path, error) from error
         return self._places.get(batch_name(path))
 
     def _search(self, folder: str) -> list[str]:
@@ -143,14 +137,17 @@ class _Walk:
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     self._sort(entry, path, content)
             path = folder
-            self._judge(folder, content, self._take_all_flat(folder, content.flat))
+            flat_batches = self._take_all_flat(folder, content.flat)
+            if flat_batches:
+                self._with_flat.add(folder)
+            self._judge(folder, content, flat_batches)
         except OSError as error:
-            raise self._unlistable(path, error) from error
+            raise unlistable(self._source, path, error) from error
         return content.inner
 
     def _sort(self, entry: "os.DirEntry[str]", path: str, content: "_Content") -> None:
         name = entry.name
-        if name.startswith("."):
+        if is_hidden(name):
             self._ignored[HIDDEN] += 1
         elif entry.is_dir(follow_symlinks=False):
             if name.lower() == IMAGES:
@@ -170,11 +167,12 @@ class _Walk:
 
     def _judge(self, folder: str, content: "_Content", flat_batches: int) -> None:
         """Whether a folder that is no batch is going to be one."""
-        looks_so = content.images or content.pictures or STAMPED.fullmatch(folder.rpartition("/")[2])
-        if folder and looks_so:
+        above, _, name = folder.rpartition("/")
+        stamped = STAMPED.fullmatch(name)
+        if folder and (content.images or content.pictures or stamped):
             # Even if it holds batches: its own file may be away for the moment in which it is written anew.
             self._unfinished.add(batch_name(folder))
-            if not content.batches and not flat_batches:
+            if not content.batches and not flat_batches and (stamped or above not in self._with_flat):
                 self._leave_unfinished(folder)
         elif content.pictures and not flat_batches:
             self._ignored[LOOSE] += content.pictures
@@ -216,13 +214,7 @@ class _Walk:
             self._report(record_file, f"would be named like the batch of {other}; rename one of them")
             return
         with_images = (*states, self._state(f"{folder}/{IMAGES}" if folder else IMAGES))
-        self._places[name] = Place(name, folder, record_file, self._mark(with_images))
-
-    def _mark(self, states: tuple[os.stat_result | None, ...]) -> str | None:
-        if any(state and self._now - state.st_mtime < YOUNG_SECONDS for state in states):
-            return None
-        seen = [state and (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino) for state in states]
-        return hashlib.blake2b(repr(seen).encode(), digest_size=12).hexdigest()
+        self._places[name] = Place(name, folder, record_file, mark(with_images, self._now))
 
     def _state(self, path: str) -> os.stat_result | None:
         try:
@@ -256,10 +248,3 @@ class _Walk:
 
     def _report(self, path: str, reason: str) -> None:
         self._problems.add(escape_local_id(path), reason)
-
-    def _unlistable(self, path: str, error: OSError) -> SourceError:
-        where = escape_local_id(path) or "its root"
-        return SourceError(
-            f"source {self._source!r}: {where} cannot be listed ({error.strerror}), so nothing is concluded from the "
-            "rest; check its permissions and its disk, then run again. Nothing was removed."
-        )

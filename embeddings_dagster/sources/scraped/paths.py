@@ -10,7 +10,7 @@ import re
 
 from embeddings_dagster.errors import BadRecord
 from embeddings_dagster.ids import escape_local_id
-from embeddings_dagster.sources.scraped.layout import STAMPED
+from embeddings_dagster.sources.scraped.names import IMAGES, STAMPED
 
 _LONGEST = 4_096  # bytes of a path that Linux opens
 _SHOWN = 80
@@ -27,12 +27,13 @@ class PathReader:
     def __init__(self, roots: tuple[str, ...]) -> None:
         self._roots = tuple(dict.fromkeys(tuple(_split(root)) for root in roots))
 
-    def readings(self, path: str, folder: str) -> list[str]:
+    def readings(self, path: str, folder: str, item_id: str = "") -> list[str]:
         """The files that a path may mean, relative to the root, in the order in which they are to be tried.
 
         Relative paths start at the batch's folder (`folder`, relative to the root), the folder above it, the root, or
         any folder above the root, in which the scraper may have been started. Whole paths are those of a file within
-        the root, or what they were before the root or the batch was moved: the names from its own name on.
+        the root, or what they were before the root or the batch was moved: the names from its own name on. Last comes
+        `images/<item_id>/…` in the batch's folder, whatever that was called when the path was written.
 
         Raises:
             BadRecord: the path may mean no file within the root.
@@ -46,13 +47,14 @@ class PathReader:
                     found.append(parts[len(root) :])
             found += [[*inside, *tail] for tail in _tails(parts, inside[-1:])]
             found += [tail for root in self._roots for tail in _tails(parts, root[-1:])]
+            found += _own(parts, inside, item_id)
             if not found:
                 raise BadRecord(f"{shown(path)} lies outside of the source's folder")
         else:
             found = [[*inside, *parts]]
             if inside and STAMPED.fullmatch(inside[-1]):
                 found += [[*inside, *tail] for tail in _tails(parts, inside[-1:])]
-            found += [[*inside[:-1], *parts], parts, *self._from_above(parts)]
+            found += [[*inside[:-1], *parts], parts, *self._from_above(parts), *_own(parts, inside, item_id)]
         return list(dict.fromkeys("/".join(each) for each in found))
 
     def home(self, readings: list[str], folder: str) -> str:
@@ -80,11 +82,12 @@ def shown(path: str) -> str:
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether an item's id may be looked for as a folder."""
+    """Whether an item's id may be looked for as a folder, or, with `/` in it, as folders."""
     try:
-        return _parts(name) == ([name], False) and len(os.fsencode(name)) <= 255
+        parts, is_whole = _parts(name)
     except BadRecord:
         return False
+    return not is_whole and "/".join(parts) == name and all(len(os.fsencode(part)) <= 255 for part in parts)
 
 
 def _parts(path: str) -> tuple[list[str], bool]:
@@ -113,6 +116,12 @@ def _parts(path: str) -> tuple[list[str], bool]:
 
 def _split(path: str) -> list[str]:
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+
+
+def _own(parts: list[str], inside: list[str], item_id: str) -> list[list[str]]:
+    """The item's own folder of pictures, if a path leads through one of that name."""
+    own = [IMAGES, *_split(item_id)]
+    return [[*inside, *parts[-len(own) - 1 :]]] if item_id and parts[-len(own) - 1 : -1] == own else []
 
 
 def _tails(parts: list[str], name: list[str] | tuple[str, ...]) -> list[list[str]]:

@@ -12,7 +12,7 @@ from embeddings_dagster.errors import BadRecord, ItemError, NoPicture
 from embeddings_dagster.ids import escape_local_id, natural_key
 from embeddings_dagster.sources.local_files import EXTENSIONS, FilesWithin
 from embeddings_dagster.sources.scraped.items import PATHS
-from embeddings_dagster.sources.scraped.layout import IMAGES
+from embeddings_dagster.sources.scraped.names import IMAGES
 from embeddings_dagster.sources.scraped.paths import PathReader, is_folder_name
 
 NOWHERE = ""  # the location of a picture whose record does not say where it is
@@ -51,15 +51,15 @@ class ItemPictures:
         if isinstance(named, str):
             named = [named]
         if isinstance(named, list):
-            return [self._named(path, at, name) for at, path in enumerate(named)]
+            return [self._named(path, at, item_id, name) for at, path in enumerate(named)]
         found = self._in_its_folder(item_id)
         return found or [Pictured(NOWHERE, fault=self._has_none(item, item_id, name))]
 
-    def _named(self, path: object, at: int, name: str) -> Pictured:
+    def _named(self, path: object, at: int, item_id: str, name: str) -> Pictured:
         if not isinstance(path, str) or not path.strip():
             return Pictured(NOWHERE, fault=NoPicture(f"{self._entry(at, name)} names no file; correct it"))
         try:
-            readings = self._paths.readings(path, self._folder)
+            readings = self._paths.readings(path, self._folder, item_id)
         except BadRecord as error:
             told = f"{self._entry(at, name)}: {error}, and is not read; give a path relative to the batch's folder"
             return Pictured(NOWHERE, fault=BadRecord(told))
@@ -90,12 +90,12 @@ class ItemPictures:
         return found
 
     def _has_none(self, item: Mapping[str, object], item_id: str, name: str) -> NoPicture:
-        place = f"{IMAGES}/{escape_local_id(item_id)}/" if is_folder_name(item_id) else IMAGES
+        place = f"{IMAGES}/{escape_local_id(item_id)}/"
+        remedy = "; give it some"
+        if is_folder_name(item_id):
+            remedy = f", and there is no picture in {place}: put one there, or name it"
         urls = "; its image_urls are not downloaded: a catalog source does that" if item.get("image_urls") else ""
-        return NoPicture(
-            f"{self._where}: {name}: has no local_image_paths, and there is no picture in {place}: put one there, or "
-            f"name it{urls}"
-        )
+        return NoPicture(f"{self._where}: {name}: has no local_image_paths{remedy}{urls}")
 
     def _entry(self, at: int, name: str) -> str:
         return f"{self._where}: {name}: local_image_paths[{at}]"

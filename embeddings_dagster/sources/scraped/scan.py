@@ -20,6 +20,7 @@ from embeddings_dagster.sources.scraped.layout import Place, find_batches
 from embeddings_dagster.sources.scraped.paths import PathReader
 
 BEING_WRITTEN = "batch file that is still being written, left for the next look"
+EMPTY = "holds no batch, which is a folder with a batch.json, or any *.json or *.jsonl; correct the path, or fill it"
 UNREADABLE = "batch file that cannot be read, left as it was"
 YOUNG_SECONDS = 60  # a file that does not parse is taken to be unfinished for so long
 
@@ -46,6 +47,8 @@ class ScrapedScan:
         """Raises SourceError: a folder cannot be listed."""
         started_at = datetime.now(UTC)
         layout = find_batches(self._root, self._name, self._problems, self._ignored)
+        if not layout.places and not layout.unfinished:
+            self._problems.add(escape_local_id(self._root), EMPTY)
         self._left_alone |= {self._key(name) for name in layout.unfinished}
         for place in layout.places:
             key = self._key(place.name)
