@@ -112,6 +112,7 @@ class Settings(BaseSettings):
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _document: Document | None = PrivateAttr(default=None)
+    _file: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -157,6 +158,20 @@ class Settings(BaseSettings):
         key = ".".join(path)
         return f"{key} ({self._document.where(path)})" if self._document else key
 
+    def outdated_sources(self) -> set[str]:
+        """The sources that their file has not any more as it was read: whoever runs for long, and goes on with them,
+        brings back what was forgotten since. None where it cannot be read: it may be in the middle of an edit."""
+        if self._file is None or self._document is None:
+            return set()
+        try:
+            now = parse_yaml(self._file).data.get("sources") or {}
+        except (SettingsError, OSError):
+            return set()
+        if not isinstance(now, dict):
+            return set()
+        then = self._document.data.get("sources") or {}
+        return {name for name in self.sources if name in then and (name not in now or now[name] != then[name])}
+
     def check_folders(self) -> list[str]:
         """One line for each source folder or file that is not there, with its place in the file and the remedy."""
         problems = []
@@ -190,7 +205,9 @@ def load_settings(path: Path | None = None) -> Settings:
     """
     path = path or find_settings()
     document = Document("defaults", {}, {}) if path is None else parse_yaml(path)
-    return settings_from(document, root=path.parent.absolute() if path else Path.cwd())
+    settings = settings_from(document, root=path.parent.absolute() if path else Path.cwd())
+    settings._file = path and path.absolute()
+    return settings
 
 
 def settings_from(document: Document, *, root: Path) -> Settings:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from embeddings_dagster.catalog.values import fold
 from embeddings_dagster.errors import CorruptFile
 
-LAYOUT = 1  # raise it when tables, or what stands in them for the same record, come out differently: all is made anew
+LAYOUT = 2  # raise it when tables, or what stands in them for the same record, come out differently: all is made anew
 
 TABLES = """
 create table images (number integer primary key, image_id text not null unique, batch text not null,

@@ -4,6 +4,7 @@ What was made is proven before it is handed on. The file may be thrown away at a
 """
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from embeddings_dagster.ids import source_of
 
 TITLES = ("title", "name")  # the first of these that a record has is what its picture is called
 BREAK = " \ue000 "  # between texts that are indexed together: a letter nobody types, so that no phrase spans two
+ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 KNOWN = 200_000  # values whose place is remembered while writing
 SPARSE = 4  # a file is packed when more than one page in so many is empty
 
@@ -64,7 +66,8 @@ class CatalogueWriter:
 
     def add(self, number: int, picture: Picture) -> None:
         """Take in a picture whose image id is not there."""
-        title = title_of(picture.metadata)
+        said = title_of(picture.metadata)
+        title = said or file_name(picture.location)
         self._db.execute(
             "insert into images values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -77,7 +80,7 @@ class CatalogueWriter:
         inside = [region.text for region in picture.regions if region.region and region.text]
         for region in picture.regions:
             self._record(number, region, title, [*texts, *inside])
-        self._hold(number, picture, title)
+        self._hold(number, picture, said)
 
     def _record(self, number: int, region: Region, title: str | None, words: Sequence[str]) -> None:
         """A row; that of the whole picture is also found by the words of its record, and of all that is in it."""
@@ -141,6 +144,13 @@ def title_of(metadata: Mapping[str, Any]) -> str | None:
     """What a record calls its picture."""
     said = (metadata.get(name) for name in TITLES)
     return next((clean(each) for each in said if isinstance(each, str) and each.strip()), None)
+
+
+def file_name(location: str) -> str | None:
+    """What a picture is called whose record has no name for it: the last part of its path or address. It is shown and
+    searched like a title, but no field holds it: a filter for records without a title finds it."""
+    path = re.split("[?#]", location)[0] if ADDRESS.match(location) else location
+    return clean(path.rpartition("/")[2]) or None
 
 
 class Totals(NamedTuple):

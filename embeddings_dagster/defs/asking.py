@@ -39,7 +39,7 @@ def requests_for_batches(
     """Runs that bring the first `most` of these batches to their ledger's state, in the order given; left out are those
     of which one is under way, was canceled by hand, or rests after it failed."""
     found: list[dg.RunRequest] = []
-    busy = batches_under_way(instance)
+    busy = batches_under_way(instance) if entries else set()
     for some in chunks([entry for entry in entries if entry.key not in busy], AT_ONCE):
         tried = _tried(instance, some)
         for entry in some:

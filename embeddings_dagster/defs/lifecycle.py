@@ -1,16 +1,19 @@
 """Which of our runs still have a process. Dagster does not notice when one is killed: the run stays 'started' for ever
 and keeps its pool slots, so whoever needs one waits for nothing.
 
-A run of ours carries its host and process from its first moment. `bury` ends those whose process is gone, by host.
+A run of ours carries its host and process from its first moment. `bury` ends those whose process is gone, by host, and
+those that were handed to a process and never heard of again.
 """
 
 import os
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from embeddings_dagster.defs import tags
+from embeddings_dagster.defs.partitions import known_keys
 
 ALIVE_STATUSES = [
     dg.DagsterRunStatus.NOT_STARTED,  # created, and its process killed before it began
@@ -18,6 +21,8 @@ ALIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+HANDED_OVER = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+LONGEST_START = timedelta(minutes=5)  # a process that comes later finds its run ended, and leaves it so
 START_TIME_FIELD = 19  # of /proc/PID/stat after the command's closing bracket: `starttime`, proc(5) field 22
 
 
@@ -63,8 +68,13 @@ def is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return parent is None or parent.tags.get(tags.PROCESS) != process
 
 
-def bury(instance: dg.DagsterInstance) -> list[str]:
-    """End the runs of this host whose process is gone, and free their pool slots; returns their ids."""
+def bury(instance: dg.DagsterInstance, longest_start: timedelta = LONGEST_START) -> list[str]:
+    """End the runs of this host whose process is gone, and those whose process has not begun for so long; free their
+    pool slots; return their ids."""
+    return [*_bury_dead(instance), *_bury_stillborn(instance, longest_start)]
+
+
+def _bury_dead(instance: dg.DagsterInstance) -> list[str]:
     filters = dg.RunsFilter(statuses=ALIVE_STATUSES, tags={tags.HOST: socket.gethostname()})
     buried = []
     for run in instance.get_runs(filters):
@@ -78,6 +88,23 @@ def bury(instance: dg.DagsterInstance) -> list[str]:
                 again,
                 f"process {run.tags[tags.PROCESS].partition(':')[0]} is gone (killed, or out of memory)",
             )
+            buried.append(run.run_id)
+    return buried
+
+
+def _bury_stillborn(instance: dg.DagsterInstance, longest_start: timedelta) -> list[str]:
+    """Whoever was starting them was killed: they name no process, and would keep their batch from being asked for."""
+    handed_over = instance.get_run_records(dg.RunsFilter(statuses=HANDED_OVER))
+    latest = datetime.now(UTC) - longest_start
+    waiting = [each.dagster_run for each in handed_over if each.update_timestamp.replace(tzinfo=UTC) <= latest]
+    batches = known_keys(instance) if waiting else set()
+    buried = []
+    for run in waiting:
+        named = {run.tags.get(tags.PARTITION), run.tags.get(tags.RANGE_START)}
+        ours = tags.DISCOVERED in run.tags or tags.STATE in run.tags or named & batches
+        again = instance.get_run_by_id(run.run_id)
+        if ours and again is not None and again.status in HANDED_OVER and tags.PROCESS not in again.tags:
+            end(instance, again, "process never began (whoever was starting it was killed)")
             buried.append(run.run_id)
     return buried
 

@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.errors import Stopped
+from embeddings_dagster.settings import FILE_NAME
 from embeddings_dagster.stages.discover import Discovery, discover
 
 TICK_SECONDS = 40.0  # Dagster gives a tick up after 60, and what it would have asked for is lost until the next
+TOLD = 20  # problems of a source's records in one log: a tick's is kept by Dagster
 PATIENCE = 15.0  # seconds that a tick waits for one source
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What each source said, and for those that could not be read, why."""
+    """What each source said, and for those that could not be read, why. `outdated` ones are not what the settings file
+    has any more."""
 
     found: dict[str, Discovery] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    outdated: set[str] = field(default_factory=set)
 
 
 def look(
@@ -39,13 +43,23 @@ def look(
     stage = project.stage_context(run_id, log, wait_unless or threading.Event())
     for name in sources:
         try:
-            looked.found[name] = discover(stage, name, wait=True if wait_unless is not None else None, full=full)
+            found = discover(stage, name, wait=True if wait_unless is not None else None, full=full)
+            looked.found[name] = found
+            for line in passed_over(found):
+                log(line)
         except Stopped:
             raise
         except Exception as error:  # whatever it is: it is this source's, and named
             looked.problems[name] = f"source {name}: {type(error).__name__}: {error}"
             log(looked.problems[name])
     return looked
+
+
+def passed_over(found: Discovery) -> list[str]:
+    """What a source's owner should know of: records that were not taken, or not as they stand."""
+    lines = [f"source {found.source}: {each.location}: {each.reason}" for each in found.problems[:TOLD]]
+    more = len(found.problems) - len(lines)
+    return lines + ([f"source {found.source}: {more:,} more; `embeddings plan` tells them all"] if more else [])
 
 
 @dataclass
@@ -72,8 +86,13 @@ class Looker:
     def look(self, run_id: str, log: Callable[[str], None], sources: Iterable[str], *, full: bool) -> Looked:
         """As the function `look`, at most `TICK_SECONDS` long. A look that an earlier call began counts as this one."""
         end = time.monotonic() + TICK_SECONDS
-        looked = Looked()
+        looked = Looked(outdated=self._project.settings.outdated_sources())
         for name in sources:
+            if name in looked.outdated:
+                looked.problems[name] = (
+                    f"source {name}: it is not as Dagster read it in {FILE_NAME} any more; reload the code location"
+                )
+                continue
             patience = min(PATIENCE, end - time.monotonic())
             with self._lock:
                 began_before = name in self._looks

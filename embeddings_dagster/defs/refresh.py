@@ -29,7 +29,15 @@ def refresh_job(project: Project) -> dg.JobDefinition:
         tags=project.settings.dagster.op_tags,
     )
     def ask_again(context: dg.OpExecutionContext, config: RefreshConfig) -> None:
-        names = refreshable(project.settings) if config.source is None else [config.source]
+        catalogues = refreshable(project.settings)
+        names = catalogues if config.source is None else [config.source]
+        if config.source in project.settings.sources and config.source not in catalogues:
+            there = ", ".join(catalogues) or "none"
+            raise dg.Failure(
+                f"source {config.source!r} is no catalogue, its pictures have no addresses (catalogues: {there}); "
+                "correct the run config",
+                allow_retries=False,
+            )
         problems: list[str] = []
         with stop_on_signals() as stop:
             stage = project.stage_context(context.run_id, context.log.info, stop)

@@ -5,7 +5,7 @@ oldest first (see `asking.py`), and is bounded: so many runs asked for, so many 
 source (see `looking.py`). It has no cursor: nothing depends on what an earlier tick saw.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import dagster as dg
@@ -15,7 +15,7 @@ from embeddings_dagster.defs.asking import failed_batches, next_attempt, request
 from embeddings_dagster.defs.behind import MOST_OPENED, behind, emptied, in_order, ledger_batches, raw_heads
 from embeddings_dagster.defs.catalog import catalog_request
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
-from embeddings_dagster.defs.looking import Looker
+from embeddings_dagster.defs.looking import Looked, Looker
 from embeddings_dagster.defs.models import index_name
 from embeddings_dagster.defs.partitions import CHUNK, checked_keys, chunks, image_batches, known_keys
 from embeddings_dagster.defs.resources import Project
@@ -50,7 +50,8 @@ def follow_sources(project: Project) -> dg.SensorDefinition:
     def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         housekeeping(context.instance, project)
         looked = looker.look(f"sensor:{FOLLOW_SOURCES}", context.log.info, project.settings.sources, full=False)
-        batches = ledger_batches(project.store, project.settings.sources)
+        current = [name for name in project.settings.sources if name not in looked.outdated]
+        batches = ledger_batches(project.store, current)
         raw = raw_heads(project.store, batches, at_most=MOST_OPENED)
         known = known_keys(context.instance)
         add, gone = changed_keys(project, batches, raw, known)
@@ -63,18 +64,20 @@ def follow_sources(project: Project) -> dg.SensorDefinition:
         changes += [image_batches.build_delete_request(drop)] if drop else []
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else dg.SkipReason(_said(looked.problems.values(), batches, raw)),
+            skip_reason=None if requests else dg.SkipReason(_said(looked, batches, raw)),
             dynamic_partitions_requests=changes,
         )
 
     return tick
 
 
-def _said(problems: Iterable[str], batches: Mapping[str, LedgerBatch], raw: Heads) -> str:
+def _said(looked: Looked, batches: Mapping[str, LedgerBatch], raw: Heads) -> str:
     """Why no run is asked for."""
+    told = sum(len(found.problems) for found in looked.found.values())
     unopened = len(raw.unopened & batches.keys())
     later = [f"{unopened} batches will be compared in the next ticks"] if unopened else []
-    return "; ".join([*problems, *later]) or f"{len(batches)} batches, none wants a run now"
+    reasons = [*looked.problems.values(), *later] or [f"{len(batches)} batches, none wants a run now"]
+    return "; ".join([*reasons, *([f"problems in the sources: {told}, told in this tick's log"] if told else [])])
 
 
 def housekeeping(instance: dg.DagsterInstance, project: Project) -> None:
@@ -108,8 +111,7 @@ def follow_embeddings(project: Project) -> dg.SensorDefinition:
         name=FOLLOW_EMBEDDINGS,
         job_name=REFRESH_INDEXES,
         description="Asks for a refresh of each index that lags behind its embeddings, and of the catalogue when it "
-        "lags behind raw_images, one at a time for each. "
-        "Batches that are missing or failed do not hold it up.",
+        "lags behind raw_images, one at a time for each. Batches that are missing or failed do not hold it up.",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )

@@ -59,7 +59,8 @@ class BatchStatus:
 def batch_statuses(
     store: Store, settings: Settings, identities: Mapping[str, ModelIdentity], source: str | None = None
 ) -> Iterator[BatchStatus]:
-    """Every batch that a ledger knows, of one source or of all, in the order of their keys.
+    """Every batch that a ledger knows, of one source or of all, in the order of their keys; not those that are empty
+    and of which nothing was made, or all was forgotten.
 
     `identities`: the fingerprints that the settings ask for, by model name.
     """
@@ -69,8 +70,9 @@ def batch_statuses(
     for name in store.sources() if source is None else [source]:
         ledger = store.ledger(name).latest()
         for key, entry in sorted((ledger.batches if ledger else {}).items()):
-            stages = _stages(heads, key, entry, columns_asked(settings, name), version, identities)
-            yield BatchStatus(name, key, entry.live, tuple(stages))
+            stages = tuple(_stages(heads, key, entry, columns_asked(settings, name), version, identities))
+            if entry.live or any(stage.state != MISSING for stage in stages):
+                yield BatchStatus(name, key, entry.live, stages)
 
 
 def _stages(

@@ -7,7 +7,7 @@ which batches changed, and since when.
 import uuid
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.parts import Part, write_part
 from embeddings_dagster.store.steps import reached
 from embeddings_dagster.store.tables import LEDGER
-from embeddings_dagster.store.versions import Versions
+from embeddings_dagster.store.versions import SEAL, Versions
 
 STATE_COLUMNS = tuple(name for name in LEDGER.names if name not in ("first_seen", "removed_at"))
 TIMES = ("first_seen", "scraped_at")
@@ -59,11 +59,11 @@ class LedgerManifest:
     self_sha256: str = ""
 
     def to_document(self) -> dict[str, Any]:
-        """The JSON body, unsealed."""
-        batches = [
-            {**asdict(batch), **{name: _to_text(getattr(batch, name)) for name in TIMES}}
-            for _, batch in sorted(self.batches.items())
-        ]
+        """The JSON body, unsealed; `batches` is an iterator: dictionaries of all of them weigh more than they do."""
+        batches = (
+            {name: _plain(getattr(self.batches[key], name)) for name in LedgerBatch.__slots__}
+            for key in sorted(self.batches)
+        )
         return {
             "source": self.source,
             "version": self.version,
@@ -90,8 +90,8 @@ class LedgerManifest:
         )
 
 
-def _to_text(value: datetime | None) -> str | None:
-    return value.isoformat() if value else None
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _to_time(value: str | None) -> datetime | None:
@@ -176,7 +176,8 @@ class Ledger:
         version = base.version + 1 if base else 1
         batches = dict(base.batches) if base else {}
         written: list[str] = []
-        for key, table in sorted(changed.items()):
+        for key in sorted(changed):
+            table = changed[key]
             before = batches.get(key)
             scraped = (scraped_at or {}).get(key, before.scraped_at if before else None)
             rows = _in_order(key, table)
@@ -189,12 +190,13 @@ class Ledger:
         previous = Previous(base.version, base.self_sha256) if base else None
         manifest = LedgerManifest(self.source, version, previous, datetime.now(UTC), run_id, batches)
         try:
-            return LedgerManifest.from_document(self.versions.create(version, manifest.to_document()))
+            document = self.versions.create(version, manifest.to_document())
         except CommitConflict:
             for file in written:
                 with suppress(OSError):
                     self._files.delete(self.path(file))
             raise
+        return replace(manifest, self_sha256=document[SEAL])
 
     def _write(
         self, key: str, rows: pa.Table, before: LedgerBatch | None, version: int, scraped_at: datetime | None

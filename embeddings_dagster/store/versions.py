@@ -7,7 +7,7 @@ manifests of every kind: rows, ledgers, and whatever else in the project has ver
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embeddings_dagster.errors import CommitConflict, CorruptFile, FormatTooNew, MissingFile
@@ -43,8 +43,9 @@ def _value(value: Any) -> str:
     """JSON with a line for each element, so that two versions can be compared by eye; what is in one is compact."""
     if isinstance(value, Mapping) and value:
         return "{\n " + ",\n ".join(f"{_compact(name)}: {_compact(value[name])}" for name in sorted(value)) + "\n}"
-    if isinstance(value, list | tuple) and value:
-        return "[\n " + ",\n ".join(map(_compact, value)) + "\n]"
+    if isinstance(value, list | tuple | Iterator):
+        lines = ",\n ".join(map(_compact, value))
+        return f"[\n {lines}\n]" if lines else "[]"
     return _compact(value)
 
 
@@ -120,7 +121,7 @@ class Versions:
         return unseal(data, self._files.url(path))
 
     def create(self, number: int, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Commit `body` as version `number`; returns the sealed document.
+        """Commit `body` as version `number`; returns the sealed document. A long list may be an iterator.
 
         Raises:
             CommitConflict: that version exists, and is not this one.

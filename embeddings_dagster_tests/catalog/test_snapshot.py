@@ -1,5 +1,6 @@
 """Pages, look-ups, facets and fields of one generation, which nothing changes any more."""
 
+import dataclasses
 import sqlite3
 import threading
 from collections import Counter
@@ -169,3 +170,23 @@ def test_what_sqlite_finds_damaged_is_named_with_its_remedy(tmp_path: Path) -> N
     path.write_bytes(data)
     with pytest.raises(CorruptFile, match=r"c\.sqlite cannot be read .*made anew from raw_images"):
         Snapshot(manifest, path).count()
+
+
+@pytest.mark.parametrize(
+    ("location", "title"),
+    [
+        ("book/p001.jpg", "p001.jpg"),
+        ("p?1#2.jpg", "p?1#2.jpg"),
+        ("https://shop.example/photos/pizza.jpg?w=80#x", "pizza.jpg"),
+        ("https://shop.example/", None),
+    ],
+)
+def test_a_picture_whose_record_has_no_title_is_called_by_its_file(
+    tmp_path: Path, location: str, title: str | None
+) -> None:
+    page = dataclasses.replace(picture("book:p", {"title": " ", "pages": 3}, panels=["hi"]), location=location)
+    with snapshot_of(tmp_path, page, picture("book:q", {"name": "Cover"})) as snapshot:
+        assert [record.title for record in snapshot.find()] == [title, title, "Cover"]
+        if title:
+            assert ids(snapshot.find(Filter(text=title))) == ["book:p"]
+        assert [value for value, _ in snapshot.facets("title")] == ["", "Cover"], "no field of the record holds it"

@@ -137,6 +137,9 @@ def test_a_batch_that_was_removed_is_forgotten_by_itself(project: Path, command:
     assert command("forget", BATCH, "--yes").code == 0
     assert files_of(project, BATCH) == []
     assert opened(project).sources() == ["pics"]
+    status = json.loads(command("status", "--json").out)
+    assert BATCH not in json.dumps(status["sources"]), "nothing of it is there, so nothing of it is missing"
+    assert all(each["passed"] for each in status["checks"]), status["checks"]
 
 
 def test_it_asks_first(two_sources: Path, command: Command) -> None:

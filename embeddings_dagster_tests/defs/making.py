@@ -1,5 +1,6 @@
 """Pictures and settings files for the tests of this folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -21,12 +22,17 @@ def make_pictures(folder: Path, count: int, first: int = 0) -> None:
 
 
 def make_settings(
-    root: Path, *, sources: tuple[str, ...] = ("pics",), models: tuple[str, ...] = ("dino",), **dagster: object
+    root: Path,
+    *,
+    sources: tuple[str, ...] = ("pics",),
+    more_sources: Mapping[str, object] | None = None,
+    models: tuple[str, ...] = ("dino",),
+    **dagster: object,
 ) -> Settings:
-    """An `embeddings.yaml` in `root` with folders as sources, two pictures a batch."""
+    """An `embeddings.yaml` in `root` with folders as sources, two pictures a batch, and sources of other kinds."""
     document = {
         "batch_images": 2,
-        "sources": {name: {"kind": "folder", "path": name} for name in sources},
+        "sources": {name: {"kind": "folder", "path": name} for name in sources} | dict(more_sources or {}),
         "models": {name: {"kind": name, "model": f"bundled:{name}"} for name in models},
         "dagster": {"retry_seconds": 60, **dagster},
     }

@@ -1,5 +1,6 @@
 """One instance with a running dagster-daemon and dagster-webserver: sensors, a schedule, the queue, GraphQL."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from embeddings_dagster_tests.defs.dagster_cli import Cli, ended, free_port, gra
 from embeddings_dagster_tests.defs.making import make_picture, make_settings
 
 KEYS = ["pics__000001", "pics__000002", "pics__000003"]
+SCRAPED = "shop__monday"
 REPOSITORY = {"repositoryLocationName": "embeddings_dagster.definitions", "repositoryName": "__repository__"}
 
 LAUNCH = """
@@ -39,7 +41,11 @@ mutation Backfill($params: LaunchBackfillParams!) {
 def cli(tmp_path: Path) -> Iterator[Cli]:
     for number in range(6):  # the batches hold the same pictures: one run loads the model, the others reuse its vectors
         make_picture(tmp_path / "pics" / f"{number:03}.png", number % 2)
-    make_settings(tmp_path, sensor_seconds=5, sensor_batches=1, retry_seconds=5, reconcile_cron="* * * * *")
+    settings = {"sensor_seconds": 5, "sensor_batches": 1, "retry_seconds": 5, "reconcile_cron": "* * * * *"}
+    make_settings(tmp_path, more_sources={"shop": {"kind": "scraped", "path": "shop"}}, **settings)
+    make_picture(tmp_path / "shop" / "monday" / "0.png", 0)
+    item = {"item_id": "1", "title": "A thing", "price": 1, "url": "u", "local_image_paths": ["0.png"]}
+    (tmp_path / "shop" / "monday" / "batch.json").write_text(json.dumps({"items": [item]}))
     opened = Cli(tmp_path)
     yield opened
     opened.close()
@@ -65,15 +71,14 @@ def follow_pictures_to_the_index(instance: dg.DagsterInstance) -> None:
 
     def indexed() -> bool:
         events = instance.fetch_materializations(index, limit=1).records
-        return bool(events) and events[0].asset_materialization.metadata["dagster/row_count"].value == 6
+        return bool(events) and events[0].asset_materialization.metadata["dagster/row_count"].value == 7
 
-    until(indexed, "six pictures are in the index", seconds=180)
-    assert known_keys(instance) == set(KEYS)
-    assert instance.get_materialized_partitions(dg.AssetKey("dino_embeddings")) == set(KEYS)
-    asked = {
-        run.tags["dagster/run_key"].split(":")[0] for run in instance.get_runs(dg.RunsFilter(job_name="embed_batches"))
-    }
-    assert asked == set(KEYS)
+    until(indexed, "six pictures of the folder and one of the scraped batch are in the index", seconds=240)
+    assert known_keys(instance) == {*KEYS, SCRAPED}
+    assert instance.get_materialized_partitions(dg.AssetKey("dino_embeddings")) == {*KEYS, SCRAPED}
+    runs = reversed(instance.get_runs(dg.RunsFilter(job_name="embed_batches")))  # they come newest first
+    asked = list(dict.fromkeys(run.tags["dagster/run_key"].split(":")[0] for run in runs))
+    assert asked == [SCRAPED, *KEYS], "a whole scraped batch is taken at once, the files of a folder after two looks"
 
 
 def materialise_through_graphql(port: int, instance: dg.DagsterInstance) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from embeddings_dagster.defs.behind import behind, in_order, ledger_batches, raw_heads
+from embeddings_dagster.defs.looking import look
 from embeddings_dagster.defs.partitions import known_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.settings import Settings, load_settings
@@ -236,3 +237,31 @@ def test_the_runs_a_tick_asks_for_bring_the_batches_up_to_date(
     assert sorted(key.partition(":")[0] for key in following()) == ["dino", "search_catalog"]
     made = instance.get_materialized_partitions(dg.AssetKey("dino_embeddings"))
     assert made == {shop.key(0), shop.key(1)}
+
+
+def test_a_batch_that_stays_broken_is_told_in_the_log_of_the_tick_and_in_its_reason(
+    shop: Shop, project: Project, instance: dg.DagsterInstance, looks_at_once: None
+) -> None:
+    moment = shop.put(1)
+    (shop.folder / "batch-001" / "batch.json").write_text('{"items": [')
+    os.utime(shop.folder / "batch-001" / "batch.json", ns=(moment, moment))
+    ticking = Ticking(project, instance)
+    assert ticking() == []
+    assert "problems in the sources: 1," in ticking.skipped
+    lines: list[str] = []
+    look(project, "by-hand", lines.append, sources=["shop"])
+    (line,) = [line for line in lines if "batch.json" in line]
+    assert line.startswith("source shop: batch-001/batch.json: is not JSON")
+
+
+def test_of_many_problems_the_log_of_a_tick_tells_the_first(
+    shop: Shop, project: Project, instance: dg.DagsterInstance, looks_at_once: None
+) -> None:
+    for number in range(25):
+        moment = shop.put(number)
+        (shop.folder / f"batch-{number:03}" / "batch.json").write_text("[")
+        os.utime(shop.folder / f"batch-{number:03}" / "batch.json", ns=(moment, moment))
+    lines: list[str] = []
+    look(project, "by-hand", lines.append, sources=["shop"])
+    assert len([line for line in lines if "is not JSON" in line]) == 20
+    assert lines[-1] == "source shop: 5 more; `embeddings plan` tells them all"

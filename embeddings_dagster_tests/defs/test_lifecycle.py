@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -93,6 +94,35 @@ def test_a_re_execution_that_has_only_the_tags_of_the_dead_run_it_repeats_is_lef
         some_job, tags=inherited, status=status, parent_run_id=parent.run_id, root_run_id=parent.run_id
     )
     assert bury(instance) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "ours"),
+    [
+        ({tags.DISCOVERED: "true", tags.PARTITION: "pics__1"}, True),
+        ({tags.STATE: "s", tags.MODEL: "dino"}, True),
+        ({tags.PARTITION: "pics__2"}, True),
+        ({tags.RANGE_START: "pics__2", tags.RANGE_END: "pics__2"}, True),
+        ({tags.PARTITION: "2026-01-01"}, False),
+        ({}, False),
+    ],
+)
+def test_a_run_that_was_handed_to_a_process_that_never_came_is_buried_in_time(
+    instance: dg.DagsterInstance, asked: dict[str, str], ours: bool
+) -> None:
+    """A machine that loses its power while a run is starting: the run has no process to be missed by."""
+    instance.add_dynamic_partitions("image_batches", ["pics__2"])
+    run = instance.create_run_for_job(some_job, tags=asked, status=dg.DagsterRunStatus.STARTING)
+    assert bury(instance) == [], "it may be on its way"
+    assert bury(instance, timedelta(0)) == [run.run_id] * ours
+    status = dg.DagsterRunStatus.FAILURE if ours else dg.DagsterRunStatus.STARTING
+    assert instance.get_run_by_id(run.run_id).status == status
+
+
+def test_a_run_that_has_begun_is_not_taken_for_one_that_never_came(instance: dg.DagsterInstance) -> None:
+    asked = {tags.DISCOVERED: "true", **process_tags()}
+    instance.create_run_for_job(some_job, tags=asked, status=dg.DagsterRunStatus.CANCELING)
+    assert bury(instance, timedelta(0)) == []
 
 
 def test_a_dead_run_that_was_being_canceled_counts_as_canceled(instance: dg.DagsterInstance, dead: str) -> None:

@@ -192,3 +192,26 @@ def test_an_index_is_refreshed_for_what_it_has_not_taken_in_one_run_at_a_time(
     assert again != asked
     refresh_index(stage, "dino")
     assert following() == []
+
+
+def test_a_source_that_was_taken_out_or_moved_in_the_file_is_left_alone_until_the_settings_are_read_again(
+    instance: dg.DagsterInstance, looks_at_once: None, tmp_path: Path
+) -> None:
+    """Else a daemon that nobody restarted would bring back what `embeddings forget` has just erased."""
+    for name in ("kept", "forgotten", "moved"):
+        make_pictures(tmp_path / name, 2)
+    before = Ticking(Project(make_settings(tmp_path, sources=("kept", "forgotten", "moved"))), instance)
+    elsewhere = {"moved": {"kind": "folder", "path": "kept"}}
+    make_settings(tmp_path, sources=("kept",), more_sources=elsewhere)
+    before()
+    assert before() == ["kept__000001:2:0"]
+    assert known_keys(instance) == {"kept__000001"}
+    assert before.project.store.sources() == ["kept"]
+    before.launch()
+    assert before() == []
+    for name in ("forgotten", "moved"):
+        assert f"source {name}: it is not as Dagster read it in embeddings.yaml any more; reload" in before.skipped
+    for half_written in ("sources: [", "sources: kept"):
+        (tmp_path / "embeddings.yaml").write_text(half_written)
+        before()
+        assert "any more" not in before.skipped, "in the middle of an edit nothing is concluded"

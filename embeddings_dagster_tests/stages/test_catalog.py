@@ -218,6 +218,18 @@ def test_a_refresh_makes_a_damaged_file_anew(world: CatalogWorld, damage: str) -
     assert any("is made anew" in line for line in world.log)
 
 
+def test_a_refresh_that_has_nothing_to_take_in_heals_a_damaged_file_all_the_same(world: CatalogWorld) -> None:
+    world.write("1", FIRST)
+    world.refresh()
+    file = Path(world.store.root, "catalog", "files", world.files()[0])
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    report = world.refresh()
+    assert (report.generation, report.inserted, report.rows) == (2, 2, 2)
+    assert titles(world) == {"art:a": "First a", "art:b": "First b"}
+    assert not world.refresh().changed
+
+
 def test_force_makes_all_anew(world: CatalogWorld) -> None:
     world.write("1", FIRST)
     world.refresh()
