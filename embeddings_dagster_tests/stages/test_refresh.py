@@ -111,7 +111,7 @@ def test_a_refresh_counts_and_logs_what_it_found(world: World) -> None:
     assert world.refresh() == (2, 1, 1)
     said = "\n".join(world.lines)
     assert "source shop: 4 pictures asked for again: 2 unchanged, 1 changed, 1 failed" in said
-    assert f"source shop: {world.shop.url('/2')} answered 404" in said
+    assert f"source shop: {world.shop.url('/2')}: answered 404" in said
     assert world.make() == (0, 0)
     after = world.pixels()
     assert [key for key in before if after[key] != before[key]] == ["shop:1"]
