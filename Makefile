@@ -48,7 +48,7 @@ ui: $(VENV)/.ui ## Dagster's UI on 127.0.0.1:3000, with the daemon that runs sen
 	exec $(BIN)/dagster dev -h 127.0.0.1 -p "$${PORT:-3000}" -m embeddings_dagster.definitions
 
 .PHONY: bench
-bench: $(VENV)/.test ## the measurements in benchmarks/
+bench: $(VENV)/.bench ## the measurements in benchmarks/
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: torture
@@ -79,6 +79,10 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt | $(BIN)/python
 
 $(VENV)/.ui: $(VENV)/.core
 	$(PIP) --quiet -c constraints.txt -e '.[ui]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) --quiet -c constraints.txt -e '.[bench]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core

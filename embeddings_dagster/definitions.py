@@ -7,7 +7,7 @@ import dagster as dg
 
 from embeddings_dagster.defs.build import project_defs
 from embeddings_dagster.defs.resources import Project, Watch
-from embeddings_dagster.engines import Engine, LocalEngine
+from embeddings_dagster.engines import Engine
 from embeddings_dagster.settings import Settings, load_settings
 
 __all__ = ["build_defs", "defs", "project_defs"]
@@ -25,7 +25,7 @@ def build_defs(
         SettingsError: the settings hold mistakes; one line for each.
     """
     chosen = load_settings() if settings is None else settings
-    return project_defs(Project(chosen, engine or LocalEngine(), watch or Watch()))
+    return project_defs(Project(chosen, engine, watch or Watch()))
 
 
 defs = build_defs()

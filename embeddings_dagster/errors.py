@@ -37,6 +37,10 @@ class ForgetRefused(EmbeddingsError):
     """What is to be forgotten would come back, or could not go."""
 
 
+class SwitchRefused(EmbeddingsError):
+    """The fingerprint that is to serve cannot answer for every picture yet."""
+
+
 class StoreError(EmbeddingsError):
     """The store cannot do what was asked."""
 
@@ -139,6 +143,10 @@ class DecodeTookTooLong(ImageError):
 
 class EmptyRegion(ImageError):
     """A region's box covers no pixel of its picture."""
+
+
+class TooManyRegions(ItemError):
+    """The image has more regions than the model takes at once; those beyond get no vector of it."""
 
 
 class ReadFailed(ItemError):

@@ -7,13 +7,14 @@ mounted must not keep the definitions from loading.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from embeddings_dagster import ids
 from embeddings_dagster.errors import SettingsError
+from embeddings_dagster.settings_models import TEXT_SUFFIX, ModelName, ModelSettings
 from embeddings_dagster.settings_sources import Section, Source, missing, places
 from embeddings_dagster.settings_yaml import Document, explain, parse_yaml
 
@@ -29,26 +30,7 @@ def _source_name(name: str) -> str:
     return name
 
 
-def _model_name(name: str) -> str:
-    if not (name.isidentifier() and name.islower() and name.isascii()) or "__" in name:
-        raise ValueError("a model's name becomes the name of assets: a-z, 0-9 and single '_', starting with a letter")
-    return name
-
-
 SourceName = Annotated[str, AfterValidator(_source_name)]
-ModelName = Annotated[str, AfterValidator(_model_name)]
-
-
-class ModelSettings(Section):
-    """One encoder; its name in the settings names its assets, `<name>_embeddings` and `<name>_index`."""
-
-    kind: Literal["clip", "dino"]
-    model: str = Field(min_length=1, description="bundled:clip | bundled:dino | hub id | folder")
-    revision: str | None = Field(None, description="commit of the hub repository; pin it")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    precision: Literal["fp32"] = "fp32"
-    batch_size: int = Field(32, ge=1, le=4096)
-    threads: int = Field(2, ge=1, le=64, description="threads that decode ahead of the model")
 
 
 class RgbSettings(Section):
@@ -110,6 +92,14 @@ class Settings(BaseSettings):
     removals: RemovalSettings = RemovalSettings()
     dagster: DagsterSettings = DagsterSettings()
 
+    @field_validator("models")
+    @classmethod
+    def _names_differ(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name, model in models.items():
+            if model.reads_text and model.texts and name + TEXT_SUFFIX in models:
+                raise ValueError(f"{name + TEXT_SUFFIX!r} is the name of the texts of {name!r}; choose another")
+        return models
+
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _document: Document | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
@@ -129,6 +119,18 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The folder that relative paths start from."""
         return self._root
+
+    @property
+    def spaces(self) -> dict[str, ModelSettings]:
+        """Every set of vectors that is made, by name: that of each model's pictures, and `<model>_text` of the texts of
+        records, where a source has such records and the model reads text."""
+        has_texts = any(source.carries_text for source in self.sources.values())
+        spaces = {}
+        for name, model in self.models.items():
+            spaces[name] = model
+            if has_texts and model.texts and model.reads_text:
+                spaces[name + TEXT_SUFFIX] = model.model_copy(update={"side": "text"})
+        return spaces
 
     @property
     def data_root(self) -> str:
@@ -222,9 +224,22 @@ def settings_from(document: Document, *, root: Path) -> Settings:
     settings._root = root
     settings._document = document
     for name, model in settings.models.items():
-        if model.model.startswith((".", "~")):  # a folder, relative to the file and not to where a command is typed
-            settings.models[name] = model.model_copy(update={"model": str(settings.resolve(model.model))})
+        settings.models[name] = _with_whole_paths(settings, model)
     return settings
+
+
+def _with_whole_paths(settings: Settings, model: ModelSettings) -> ModelSettings:
+    """Files and folders relative to the settings' file, and not to where a command is typed."""
+
+    def whole(name: str) -> str:
+        return str(settings.resolve(name)) if name.startswith((".", "~")) else name
+
+    network = model.network
+    if network is not None:
+        preprocess = network.preprocess and whole(network.preprocess)
+        network = network.model_copy(update={"architecture": whole(network.architecture), "preprocess": preprocess})
+    named = whole(model.model) if model.kind != "custom" else str(settings.resolve(model.model))
+    return model.model_copy(update={"model": named, "network": network})
 
 
 def _unknown_variables() -> list[str]:

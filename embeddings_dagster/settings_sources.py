@@ -29,6 +29,19 @@ class RecordSource(Section):
     )
 
 
+class ItemSource(RecordSource):
+    """A source of items that have fields of their own."""
+
+    text: list[str] = Field(
+        default_factory=list, description="metadata whose words are the text of an item's pictures, such as its title"
+    )
+
+    @property
+    def carries_text(self) -> bool:
+        """Whether its records may carry text."""
+        return bool(self.text)
+
+
 class FolderSource(Section):
     """Every decodable picture below a folder."""
 
@@ -38,8 +51,13 @@ class FolderSource(Section):
     hidden: bool = Field(False, description="take hidden files and folders too")
     follow_symlinks: bool = Field(False, description="take links to files inside the folder; never linked folders")
 
+    @property
+    def carries_text(self) -> bool:
+        """Files have no records, so they carry none."""
+        return False
 
-class ScrapedSource(RecordSource):
+
+class ScrapedSource(ItemSource):
     """Batches that a scraper leaves in a folder: a JSON file of items each, their pictures beside it."""
 
     kind: Literal["scraped"]
@@ -71,7 +89,7 @@ class DownloadSettings(Section):
     private_hosts: list[str] = Field(default_factory=list, description="names or addresses allowed to be private")
 
 
-class CatalogSource(RecordSource):
+class CatalogSource(ItemSource):
     """A table of products or the like, with the addresses of their pictures."""
 
     kind: Literal["catalog"]
@@ -88,6 +106,11 @@ class ComicsSource(RecordSource):
     kind: Literal["comics"]
     images: Path | None = Field(None, description="where the page images lie; default: the folder of `path`")
     batches: Literal["list", "book"] = Field("list", description="cut the list, or one batch for each parent folder")
+
+    @property
+    def carries_text(self) -> bool:
+        """Panels and pages have what is said in them."""
+        return True
 
 
 Source = Annotated[FolderSource | ScrapedSource | CatalogSource | ComicsSource, Field(discriminator="kind")]

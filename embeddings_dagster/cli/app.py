@@ -16,6 +16,7 @@ from embeddings_dagster.cli import (
     forget,
     look,
     manage,
+    models,
     planning,
     run,
     standing,
@@ -54,5 +55,6 @@ def root(
     context.obj = settings
 
 
-for module in (start, demonstrate, comics, planning, run, ask, catalog, standing, look, examine, manage, forget, check):
+LOOKING = (ask, catalog, standing, look, examine)
+for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
     module.register(app)

@@ -15,7 +15,8 @@ from embeddings_dagster.errors import EmbeddingsError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LITTLE_DISK, NO_DISK = 5e9, 5e8  # bytes: a model and a large batch, and one part with room to fold
-EXTRAS = {"ui": ("dagster_webserver", "the UI (`make ui`)"), "s3": ("s3fs", "a store on S3")}
+EXTRAS = {"ui": ("dagster_webserver", "the UI (`make ui`)"), "s3": ("s3fs", "a store on S3"),
+          "openvino": ("openvino", "models in int8, and faster ones on a CPU")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,25 +129,32 @@ def history(project: Here) -> Iterator[Finding]:
 def models(project: Here) -> Iterator[Finding]:
     """Whether each model's files are here and can be loaded, on the device the settings ask for."""
     from embeddings_dagster.encoders import identify, load
+    from embeddings_dagster.stages.calibration import bring_here, with_calibration
 
-    for name, model in project.settings.models.items():
+    for name, wanted in project.settings.models.items():
         try:
+            model = with_calibration(project.store, name, wanted)
             identity = identify(model, download=False)
-            encoder = load(model)
+            if model.precision == "int8" and model.calibrated is None:
+                yield Finding(OK, f"model {name}", f"{model.model}; its first run calibrates it for int8")
+                continue
+            bring_here(project.store, name, model)
+            encoder = load(model, cache=project.store.cache)
         except EmbeddingsError as error:
             says, _, remedy = str(error).partition(". ")
             yield Finding(FAIL, f"model {name}", says, remedy or "correct it in the settings")
         else:
-            where = getattr(encoder, "device", model.device)
-            yield Finding(
-                OK, f"model {name}", f"{model.model}, {identity.fp12}, {identity.dimension} numbers, on {where}"
-            )
+            what = f"{model.model}, {identity.fp12}, {identity.dimension} numbers"
+            yield Finding(OK, f"model {name}", f"{what}, in {encoder.precision} on {encoder.device}")
 
 
 def extras(project: Here) -> Iterator[Finding]:
     """Optional packages: missing ones matter only to those who need them."""
     for extra, (module, purpose) in EXTRAS.items():
-        needed = extra == "s3" and project.settings.data_root.startswith("s3")
+        needed = {
+            "s3": project.settings.data_root.startswith("s3"),
+            "openvino": any(model.runs_on_openvino for model in project.settings.models.values()),
+        }.get(extra, False)
         if importlib.util.find_spec(module):
             yield Finding(OK, f"extra {extra}", "installed")
         else:

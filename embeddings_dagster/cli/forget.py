@@ -100,6 +100,6 @@ def _stays(project: Here, wanted: "Forgotten", events: int) -> list[str]:
         f"failures, and the runs that made them (in {os.environ.get('DAGSTER_HOME', '.dagster')})"
     ]
     lines += [f"{folder}: segments may hold vectors of it, which no search returns" for folder in holds]
-    lines += [f"{model} still answers from an index of its former fingerprint; `embeddings run` ends that"
-              for model in answers]  # fmt: skip
+    lines += [f"{model} still answers from an index of its former fingerprint; `embeddings run` ends that, or where "
+              f"that one is held, `embeddings model switch {model}`" for model in answers]  # fmt: skip
     return lines

@@ -1,4 +1,4 @@
-"""`index` and `model`: which generation and which fingerprint answers searches."""
+"""`index`: which generation of a model's index answers searches."""
 
 import threading
 from dataclasses import asdict
@@ -18,22 +18,19 @@ PANEL = "Manage"
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's groups of commands."""
+    """Add this module's group of commands."""
     index = typer.Typer(no_args_is_help=True, help="Generations of the indexes: list them, go back, go on.")
     index.command("list", epilog=example("embeddings index list --model clip"))(index_list)
     index.command("rollback", epilog=example("embeddings index rollback --model clip 3",
                                              "embeddings index rollback --release"))(index_rollback)  # fmt: skip
     app.add_typer(index, name="index", rich_help_panel=PANEL, epilog=example("embeddings index list"))
-    model = typer.Typer(no_args_is_help=True, help="The models, their fingerprints, and which of them serves.")
-    model.command("list", epilog=example("embeddings model list --json"))(model_list)
-    app.add_typer(model, name="model", rich_help_panel=PANEL, epilog=example("embeddings model list"))
 
 
 def _models(project: Here, model: str | None) -> list[str]:
-    if model is not None and model not in project.settings.models:
-        known = ", ".join(project.settings.models)
+    if model is not None and model not in project.settings.spaces:
+        known = ", ".join(project.settings.spaces)
         raise UnknownItem(f"no model {model!r} in the settings (there: {known}); correct the name")
-    return [model] if model else list(project.settings.models)
+    return [model] if model else list(project.settings.spaces)
 
 
 def index_list(context: typer.Context, model: ModelName = None, as_json: AsJson = False) -> None:
@@ -100,25 +97,3 @@ def index_rollback(
 def _plain(manifest: "GenerationManifest") -> dict[str, object]:
     return {"generation": manifest.version, "restores": manifest.restores, "pinned": manifest.pinned,
             "rows": manifest.rows, "created_at": manifest.created_at}  # fmt: skip
-
-
-def model_list(context: typer.Context, as_json: AsJson = False) -> None:
-    """List each model's fingerprints: what the settings ask for, and what serves searches."""
-    from embeddings_dagster.stages.model_status import model_statuses
-
-    project = here(context)
-    found = model_statuses(project.store, project.settings, project.identities())
-    if as_json:
-        say_json([asdict(each) for each in found])
-        return
-    columns = [Column("model"), Column("kind"), Column("what", fold=True), Column("fingerprint", style="dim"),
-               Column("dimension", right=True), Column("in settings"), Column("serves"),
-               Column("indexed rows", right=True)]  # fmt: skip
-    say_table(
-        columns,
-        [
-            (each.name, each.kind, each.model, each.fingerprint[:12], each.dimension, each.wanted, each.serving,
-             each.index.rows if each.index else None)
-            for each in found
-        ],
-    )  # fmt: skip

@@ -71,12 +71,12 @@ class Here:
 
     def identities(self) -> dict[str, "ModelIdentity"]:
         """The models of the settings that are on this machine; for each other one a note, and no download."""
-        from embeddings_dagster.encoders import identify
+        from embeddings_dagster.stages.identities import identity
 
         found = {}
-        for name, model in self.settings.models.items():
+        for name, model in self.settings.spaces.items():
             try:
-                found[name] = identify(model, download=False)
+                found[name] = identity(self.store, name, model, download=False)
             except ModelError as error:
                 note(f"model {name} is left out: {error}", style="yellow")
         return found

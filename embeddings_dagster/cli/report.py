@@ -85,6 +85,9 @@ def say_report(report: Report) -> None:
         if found.ignored:
             passed_over = ", ".join(f"{count:,} {reason}" for reason, count in found.ignored.items())
             note(f"{name}: passed over {passed_over}")
+    for stage, (low, exact) in _sent_back(report.accounts).items():
+        note(f"{stage}: {exact:,} of {low + exact:,} vectors were computed in float32 after all, since another "
+             "precision would have moved them too far", style="yellow")  # fmt: skip
     for index in report.indexes:
         if index.changed:
             say(
@@ -110,11 +113,25 @@ def say_report(report: Report) -> None:
         note(f"{report.failed:,} failed: `embeddings failures` says why")
 
 
+def _sent_back(accounts: "list[Account]") -> dict[str, tuple[int, int]]:
+    """The stages of which some vectors were computed in another precision, and some in float32: how many of each."""
+    found = {}
+    for stage in dict.fromkeys(account.stage for account in accounts):
+        mine = [account.precisions for account in accounts if account.stage == stage]
+        exact = sum(each.get("fp32", 0) for each in mine)
+        low = sum(sum(each.values()) for each in mine) - exact
+        if exact and low:
+            found[stage] = (low, exact)
+    return found
+
+
 def _stages(accounts: "list[Account]") -> list[tuple[object, ...]]:
     """Each stage summed over its batches, in the order they ran; counts are of rows."""
     rows: list[tuple[object, ...]] = []
     for stage in dict.fromkeys(account.stage for account in accounts):
         mine = [account for account in accounts if account.stage == stage]
         sums = [sum(getattr(each, name) for each in mine) for name in ("total", "processed", "skipped", "failed")]
+        if not any(sums):
+            continue  # no text to encode, as in most sources
         rows.append((f"  {stage}", *sums, f"{sum(each.seconds for each in mine):.1f}"))
     return rows

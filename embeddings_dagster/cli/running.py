@@ -63,6 +63,7 @@ def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
     keys = _keys(project, wish, identities)
     if keys or wish.force or _any_is_behind(project, identities) or any_traces(project.settings.cache_root):
         _launch(project, wish, identities, keys, report, progress)
+        identities = _identities(project, wish)  # a run may have calibrated a model, which gives it its fingerprint
     _account(project, wish, identities, keys, report)
     return report
 
@@ -117,11 +118,11 @@ def launcher(project: Here, report: Report, progress: RunProgress) -> "Iterator[
 
 def _identities(project: Here, wish: Wish) -> "dict[str, ModelIdentity]":
     """The models to encode with, fetched where they are not here yet."""
-    from embeddings_dagster.encoders import identify
+    from embeddings_dagster.stages.identities import identity
     from embeddings_dagster.stages.opened import model_settings
 
-    names = wish.models or tuple(project.settings.models)
-    return {name: identify(model_settings(project.settings, name)) for name in names}
+    names = wish.models or tuple(project.settings.spaces)
+    return {name: identity(project.store, name, model_settings(project.settings, name)) for name in names}
 
 
 def _discover(project: Here, wish: Wish, report: Report, progress: RunProgress) -> None:
@@ -195,13 +196,11 @@ def _any_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> boo
     does not yet."""
     from embeddings_dagster.stages.catalog_checks import catalog_lag
     from embeddings_dagster.stages.index_checks import index_consumed_is_current
-    from embeddings_dagster.stages.models import serving
+    from embeddings_dagster.stages.switching import switch_is_due
 
     for name, identity in identities.items():
         check = index_consumed_is_current(project.store, name, identity)
-        record = serving(project.store, name)
-        waits = record is not None and record.fingerprint != identity.fingerprint
-        if not check.pinned and (waits or not check.passed):
+        if not check.pinned and (not check.passed or switch_is_due(project.store, name, identity)):
             return True
     return catalog_lag(project.store).behind
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from embeddings_dagster.cli.models import say_changeovers
 from embeddings_dagster.cli.options import AsJson, SourceName, example
 from embeddings_dagster.cli.project import Here, here
 from embeddings_dagster.cli.terminal import Column, moment, note, say, say_json, say_table, size
@@ -102,6 +103,7 @@ def _say_models(models: "list[ModelStatus]") -> None:
         rows.append((each.name, each.model, each.fingerprint[:12], each.serving, index and index.generation,
                      index and index.rows, moment(index.committed if index else None), state))  # fmt: skip
     say_table(columns, rows)
+    say_changeovers(models)
 
 
 def _say_catalogue(catalogue: "CatalogStatus | None") -> None:

@@ -52,6 +52,7 @@ OTHER_KINDS = """\
   #     image: [image_url]      # each that is filled is a picture of the item
   #   repeated: first           # first | last: which row counts where an id is repeated
   #   fields: {}                # metadata that becomes typed columns of raw_images, such as {price: number}
+  #   text: []                  # metadata that is encoded as text, such as [title, description]
   #   download:
   #     enabled: true           # false: only what the cache has
   #     concurrency: 8          # downloads at one time,
@@ -73,6 +74,7 @@ OTHER_KINDS = """\
   #   path: scraped
   #   prefix: ""
   #   fields: {}                # such as {price: number, brand: text, scraped_at: time}
+  #   text: []                  # such as [title, description]
   #
   # comics:                     # pages with panels, by page specs
   #   kind: comics
@@ -94,12 +96,34 @@ models:
     model: bundled:clip
     # revision: main            # a commit of the hub repository
     # device: auto              # auto | cpu | cuda | cuda:1 | mps
-    # precision: fp32
-    # batch_size: 32            # images; halved by itself when memory runs out
+    # precision: fp32           # bf16, fp16: within .999 | int8: within .99, fastest on a CPU | auto: bf16 or fp32
+    # backend: torch            # openvino: faster on a CPU; needs the extra of that name, and so does int8
+    # preprocessing: exact      # as the model's own, bit for bit | fast: within a level of brightness
+    # batch_size: auto          # regions; or a number; halved by itself when memory runs out
     # threads: 2                # that decode ahead of the model
+    # streams:                  # batches encoded side by side; empty: one for each core
+    # parity:                   # least cosine to float32 of the first images of a run; empty: 0.999, int8 0.99
+    # calibration: 1            # raise it to calibrate int8 anew, on the pictures there are then
+    # texts: true               # encode the texts of records too, as <name>_text
   dino:
     kind: dino
     model: bundled:dino
+  # pages:                      # one's own network; docs/models.md
+  #   kind: custom
+  #   model: page_encoder.pth   # its weights: .pth (weights only) or .safetensors
+  #   network:
+  #     architecture: page_encoder:PageEncoder        # a module, or a file: ./page_encoder.py:PageEncoder
+  #     arguments: {{}}
+  #     dimension: 384
+  #     image_size: 224
+  #     resize: squash          # squash | crop | pad
+  #     mean: [0, 0, 0]
+  #     std: [1, 1, 1]
+  #     preprocess:             # a function, named like the architecture, instead of the four above
+  #     regions: alone          # alone | together: an image and its panels at once
+  #     max_regions:            # of an image, itself included; empty: any number
+  #     normalised: true        # scaled to length 1; false: as they come
+  #     text: false             # it has encode_text
 
 # How pixels are made. A new background makes every picture anew.
 # rgb:

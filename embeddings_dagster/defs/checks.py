@@ -24,8 +24,8 @@ def all_checks(project: Project) -> Sequence[dg.AssetChecksDefinition]:
     """The checks of every asset."""
     return [
         *image_checks(project),
-        *(check for model in project.settings.models for check in embeddings_checks(project, model)),
-        *(check for model in project.settings.models for check in index_checks(project, model)),
+        *(check for model in project.settings.spaces for check in embeddings_checks(project, model)),
+        *(check for model in project.settings.spaces for check in index_checks(project, model)),
     ]
 
 
@@ -53,16 +53,18 @@ def embeddings_checks(project: Project, model: str) -> Iterator[dg.AssetChecksDe
     """Counts, and vectors."""
 
     def counts(batch: str) -> Finding:
-        place = dataset(model, project.identity(model))
-        upstream = findings.rows_of(project.store, "rgb_images", batch)
-        return findings.counts_reconcile(project.store, place, batch, upstream)
+        identity = project.identity(model)
+        upstream = findings.vectors_offered(project.store, batch, identity)
+        return findings.counts_reconcile(project.store, dataset(model, identity), batch, upstream)
 
     def vectors(batch: str) -> Finding:
         return findings.vectors_are_sound(project.store, model, project.identity(model), batch)
 
     asset = embeddings_name(model)
-    yield _batch_check(project, asset, "counts_reconcile", "Every region is a vector or a failure.", counts)
-    sound = "Every vector has the model's dimension, is finite, and has norm 1."
+    yield _batch_check(
+        project, asset, "counts_reconcile", "Every region, or every text, is a vector or a failure.", counts
+    )
+    sound = "Every vector has the model's dimension, is finite, and has the norm that the model's convention says."
     yield _batch_check(project, asset, "vectors_sound", sound, vectors, blocking=True)
 
 

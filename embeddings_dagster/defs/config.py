@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field, ValidationError
 
 from embeddings_dagster.errors import SettingsError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 
 
 class StageConfig(dg.Config):
@@ -19,7 +19,10 @@ class EncodeConfig(StageConfig):
     """Run config of an embeddings asset."""
 
     device: str | None = Field(default=None, description="auto, cpu, cuda, cuda:N or mps.")
-    precision: str | None = Field(default=None, description="Precision the model computes in: fp32.")
+    precision: str | None = Field(
+        default=None,
+        description="Precision the model computes in: fp32, bf16, fp16 or auto; int8 is said in the settings.",
+    )
     batch_size: int | None = Field(default=None, description="Images the model takes at once; halved when memory ends.")
 
     def applied_to(self, model: ModelSettings) -> ModelSettings:
@@ -30,6 +33,11 @@ class EncodeConfig(StageConfig):
         """
         given = {"device": self.device, "precision": self.precision, "batch_size": self.batch_size}
         changed = {name: value for name, value in given.items() if value is not None}
+        if "int8" in (self.precision, model.precision) and self.precision not in (None, model.precision):
+            raise SettingsError(
+                f"run config precision: {self.precision} where the settings say {model.precision}; vectors of int8 are "
+                "others than those of floats, under a fingerprint of their own; change `precision` in the settings"
+            )
         try:
             return ModelSettings.model_validate({**model.model_dump(), **changed})
         except ValidationError as error:

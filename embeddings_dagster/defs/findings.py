@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
 from embeddings_dagster.store import Store
 
 PICTURES_OPENED = 64  # of a batch, evenly spread: opening reads headers, but the bytes come out of Parquet
@@ -84,6 +85,15 @@ def rows_of(store: Store, place: str, batch: str) -> int | None:
     return manifest.counts.ok if manifest else None
 
 
+def vectors_offered(store: Store, batch: str, identity: ModelIdentity) -> int | None:
+    """How many vectors a model makes of a batch: one for each region, or for each text."""
+    if identity.inputs != "texts":
+        return rows_of(store, "rgb_images", batch)
+    chain = store.chain("rgb_images", batch)
+    manifest = chain.latest()
+    return len(wanted_vectors(identity.inputs, rgb_rows(chain, manifest, identity.inputs))) if manifest else None
+
+
 def pictures_are_rgb(store: Store, batch: str) -> Finding:
     """Whether any reader sees 8-bit RGB: up to 64 pictures, evenly spread over the batch, opened with plain Pillow."""
     chain = store.chain("rgb_images", batch)
@@ -115,7 +125,8 @@ def _mode(data: bytes | None) -> str:
 
 
 def vectors_are_sound(store: Store, model: str, identity: ModelIdentity, batch: str) -> Finding:
-    """Whether every vector has the model's dimension, is finite, has norm 1, and the norm recorded beside it."""
+    """Whether every vector has the model's dimension, is finite and not zero, has the norm recorded beside it, and norm
+    1 where the model's convention says so."""
     chain = store.chain(dataset(model, identity), batch)
     manifest = chain.latest()
     if manifest is None:
@@ -124,18 +135,19 @@ def vectors_are_sound(store: Store, model: str, identity: ModelIdentity, batch: 
     looked_at = 0
     for part in chain.scan(manifest, ("image_id", "region", "embedding", "norm")):
         looked_at += len(part)
-        wrong += _unsound(part, identity.dimension)
+        wrong += _unsound(part, identity.dimension, normalised=identity.normalised)
     return Finding(looked_at, wrong, {"dimension": identity.dimension})
 
 
-def _unsound(part: pa.RecordBatch, dimension: int) -> list[str]:
+def _unsound(part: pa.RecordBatch, dimension: int, *, normalised: bool) -> list[str]:
     column = part.column("embedding")
     if column.type.list_size != dimension:
         return [f"vectors of {column.type.list_size} components, the model has {dimension}"]
     vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(part), dimension)
     recorded = part.column("norm").to_numpy(zero_copy_only=False)
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    good = np.isfinite(vectors).all(axis=1) & (np.abs(norms - 1) <= NORM_TOLERANCE) & (np.abs(norms - recorded) <= 1e-4)
+    long_enough = np.abs(norms - 1) <= NORM_TOLERANCE if normalised else norms > 0
+    good = np.isfinite(vectors).all(axis=1) & long_enough & (np.abs(norms - recorded) <= 1e-4 * np.maximum(norms, 1))
     bad = np.flatnonzero(~good)
     names = part.column("image_id").take(pa.array(bad)).to_pylist()
     norms, recorded = norms[bad], recorded[bad]

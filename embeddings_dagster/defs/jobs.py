@@ -26,8 +26,8 @@ NAMED = 20
 
 def asset_jobs(project: Project) -> Sequence[AssetJob]:
     """The jobs that materialise assets."""
-    batch = ["raw_images", "rgb_images", *map(embeddings_name, project.settings.models)]
-    indexes = [index_name(model) for model in project.settings.models]
+    batch = ["raw_images", "rgb_images", *map(embeddings_name, project.settings.spaces)]
+    indexes = [index_name(model) for model in project.settings.spaces]
     return [
         dg.define_asset_job(
             EMBED_BATCHES,

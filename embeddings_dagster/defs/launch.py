@@ -105,12 +105,12 @@ class Launcher:
 
     def events_of(self, batches: Collection[str]) -> int:
         """How many partitions of assets the event log has a materialisation of, for these batches."""
-        assets = [*IMAGE_ASSETS, *map(embeddings_name, self._project.settings.models)]
+        assets = [*IMAGE_ASSETS, *map(embeddings_name, self._project.settings.spaces)]
         found = (self._instance.get_materialized_partitions(dg.AssetKey(name)) for name in assets)
         return sum(len(each & set(batches)) for each in found)
 
     def _models(self, options: Options) -> Sequence[str]:
-        known = self._project.settings.models
+        known = self._project.settings.spaces
         for name in options.models:
             if name not in known:
                 raise UnknownItem(f"no model {name!r} in the settings (there: {', '.join(known)}); correct the name")

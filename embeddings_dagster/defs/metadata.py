@@ -37,6 +37,9 @@ def account_metadata(account: Account) -> Metadata:
         "per_second": dg.MetadataValue.float(round(rate, 2)),
         "bytes_written": dg.MetadataValue.int(account.bytes_written),
     }
+    if account.precisions:
+        said = ", ".join(f"{precision} {rows:,}" for precision, rows in sorted(account.precisions.items()))
+        shown["precision"] = dg.MetadataValue.text(said)
     if account.failures:
         shown["failures"] = failure_table(account.failures)
     return shown

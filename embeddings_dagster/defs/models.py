@@ -15,11 +15,11 @@ from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
 from embeddings_dagster.defs.tags import GPU_POOL, index_pool
 from embeddings_dagster.errors import Stopped
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import run_embed
 from embeddings_dagster.stages.index import IndexReport, refresh_index
-from embeddings_dagster.stages.models import switch_when_ready
+from embeddings_dagster.stages.switching import switch_when_ready
 from embeddings_dagster.store.tables import embeddings
 
 EMBEDDINGS = "embeddings"
@@ -38,7 +38,7 @@ def index_name(model: str) -> str:
 
 def model_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
     """Embeddings and index of every model."""
-    models = project.settings.models
+    models = project.settings.spaces
     return [
         *(embeddings_asset(project, name, model) for name, model in models.items()),
         *(index_asset(project, name) for name in models),
@@ -47,7 +47,12 @@ def model_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
 
 def code_version(model: ModelSettings) -> str:
     """What the settings say about the vectors; the weights' digest joins them in the fingerprint, at run time."""
-    said = [model.kind, model.model, model.revision, model.precision]
+    exact = "int8" if model.precision == "int8" else "float"  # how exactly floats are computed decides nothing
+    said: list[object] = [model.kind, model.model, model.revision, exact, model.preprocessing, model.side]
+    if model.precision == "int8":
+        said.append(model.calibration)
+    if model.network is not None:
+        said.append(model.network.model_dump(mode="json"))
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
@@ -57,12 +62,11 @@ def embeddings_asset(project: Project, name: str, model: ModelSettings) -> dg.As
 
     @dg.asset(
         name=embeddings_name(name),
-        description=f"A vector for each region of each picture, by {model.model}; made only where none of the same "
-        "pixels and the same model exists.",
+        description=_description(model),
         deps=["rgb_images"],
         partitions_def=image_batches,
         group_name=EMBEDDINGS,
-        kinds={"huggingface", "pytorch", "parquet"},
+        kinds={"huggingface", "openvino" if model.runs_on_openvino else "pytorch", "parquet"},
         owners=settings.owners,
         op_tags=settings.op_tags,
         pool=GPU_POOL,
@@ -77,6 +81,15 @@ def embeddings_asset(project: Project, name: str, model: ModelSettings) -> dg.As
         yield from each_batch(context, project, config, work)
 
     return encode
+
+
+def _description(model: ModelSettings) -> str:
+    if model.side == "text":
+        return f"A vector for each text that a record carries, by {model.model}; long ones are encoded in chunks."
+    return (
+        f"A vector for each region of each picture, by {model.model}; made only where none of the same pixels and the "
+        "same model exists."
+    )
 
 
 def index_asset(project: Project, name: str) -> dg.AssetsDefinition:

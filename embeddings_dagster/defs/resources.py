@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 from embeddings_dagster.defs.tags import CATALOG_POOL, GPU_POOL, index_pool
-from embeddings_dagster.encoders import ModelIdentity, identify
+from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.engines import Engine, LocalEngine
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.catalog import CatalogReport
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.identities import identity
 from embeddings_dagster.stages.index import IndexReport
 from embeddings_dagster.store import Store
 
@@ -37,8 +38,13 @@ class Project:
     """Everything that definitions need; opening it reads nothing."""
 
     settings: Settings
-    engine: Engine = field(default_factory=LocalEngine)
+    engine_instead: Engine | None = None
     watch: Watch = field(default_factory=Watch)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where encoding runs."""
+        return self.engine_instead or LocalEngine(self.settings.cache_root)
 
     @cached_property
     def store(self) -> Store:
@@ -69,16 +75,16 @@ class Project:
 
     def identity(self, model: str) -> ModelIdentity:
         """The fingerprint the settings ask for. Raises ModelError when the model's files are not here."""
-        return identify(self.settings.models[model], download=False)
+        return identity(self.store, model, self.settings.spaces[model], download=False)
 
     def identities(self) -> dict[str, ModelIdentity]:
         """The fingerprint of every model. Raises ModelError when the files of one are not here."""
-        return {model: self.identity(model) for model in self.settings.models}
+        return {model: self.identity(model) for model in self.settings.spaces}
 
     def pool_limits(self) -> dict[str, int]:
         """Every pool that our assets use, and its limit by the settings."""
         pools = {GPU_POOL: self.settings.dagster.gpu_pool_limit or gpus()}
-        return pools | {index_pool(model): 1 for model in self.settings.models} | {CATALOG_POOL: 1}
+        return pools | {index_pool(model): 1 for model in self.settings.spaces} | {CATALOG_POOL: 1}
 
 
 def gpus() -> int:

@@ -22,6 +22,7 @@ from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.errors import EmbeddingsError, ModelError
 from embeddings_dagster.stages.catalog import ASSET
 from embeddings_dagster.stages.index_checks import index_lag
+from embeddings_dagster.stages.switching import switch_is_due
 from embeddings_dagster.store import Heads, LedgerBatch
 
 FOLLOW_SOURCES = "follow_sources"
@@ -126,7 +127,7 @@ def follow_embeddings(project: Project) -> dg.SensorDefinition:
 def index_requests(instance: dg.DagsterInstance, project: Project) -> tuple[list[dg.RunRequest], list[str]]:
     """The refreshes of indexes and of the catalogue to ask for now, and why others are not asked for."""
     requests, reasons = [], []
-    asking = {model: partial(_index_request, instance, project, model) for model in project.settings.models}
+    asking = {model: partial(_index_request, instance, project, model) for model in project.settings.spaces}
     for name, ask in {**asking, ASSET: partial(catalog_request, instance, project)}.items():
         try:
             request = ask()
@@ -139,8 +140,11 @@ def index_requests(instance: dg.DagsterInstance, project: Project) -> tuple[list
 
 
 def _index_request(instance: dg.DagsterInstance, project: Project, model: str) -> dg.RunRequest | None:
-    lag = index_lag(project.store, model, project.identity(model))
-    if not lag.stale or (lag.base is not None and lag.base.pinned):
+    identity = project.identity(model)
+    lag = index_lag(project.store, model, identity)
+    if lag.base is not None and lag.base.pinned:
+        return None
+    if not lag.stale and not switch_is_due(project.store, model, identity):
         return None
     state = lag.inputs.digest()
     asked = {tags.MODEL: model, tags.STATE: state}

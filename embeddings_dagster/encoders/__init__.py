@@ -2,8 +2,9 @@
 
 from embeddings_dagster.encoders.base import Decode, Encoded, Encoder, Region, Unit, Vectors
 from embeddings_dagster.encoders.identity import ModelIdentity, identify
-from embeddings_dagster.encoders.loading import load, unload
+from embeddings_dagster.encoders.loading import load, open_private, unload
 from embeddings_dagster.encoders.pipeline import encode_image, encode_units
+from embeddings_dagster.encoders.unit_length import unit_length
 
 __all__ = [
     "Decode",
@@ -17,5 +18,7 @@ __all__ = [
     "encode_units",
     "identify",
     "load",
+    "open_private",
+    "unit_length",
     "unload",
 ]

@@ -10,16 +10,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import embeddings_dagster
 from embeddings_dagster.encoders import hub
 from embeddings_dagster.errors import ModelUnavailable
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 
-BUNDLED = Path(embeddings_dagster.__file__).parent / "bundled"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 BUNDLED_PREFIX = "bundled:"
 
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
-VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+VOCABULARY = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 TOKENIZER = (*VOCABULARY, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -44,6 +50,8 @@ def locate(model: ModelSettings, *, download: bool = True) -> ModelFiles:
         ModelUnavailable: they are neither here nor to be had; the message says what to do.
     """
     name = model.model
+    if model.kind == "custom":
+        return _checkpoint(Path(name).expanduser().absolute())
     if name.startswith(BUNDLED_PREFIX):
         return _files(_bundled(name), model, name, "")
     if is_folder(name):
@@ -54,6 +62,13 @@ def locate(model: ModelSettings, *, download: bool = True) -> ModelFiles:
             raise ModelUnavailable(f"the model {name!r} is not on this machine yet; a run fetches it. {hub.INSTEAD}")
         folder = hub.fetch(name, model.revision, lambda names: wanted(names, model.kind))
     return _files(folder, model, name, folder.name)
+
+
+def _checkpoint(path: Path) -> ModelFiles:
+    """Of a network of one's own: the weights. Its code and its settings are told by `custom.decides`."""
+    if not path.is_file():
+        raise ModelUnavailable(f"the weights {str(path)!r} are not there; correct `model`, which names a file")
+    return ModelFiles(path.parent, "custom", "", settings=(), weights=(path,))
 
 
 def is_folder(name: str) -> bool:

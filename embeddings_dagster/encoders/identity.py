@@ -10,18 +10,17 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from safetensors import SafetensorError, safe_open
-
+from embeddings_dagster.encoders import custom
+from embeddings_dagster.encoders.dimension import dimension
 from embeddings_dagster.encoders.files import ModelFiles, locate
-from embeddings_dagster.errors import ModelError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 
-PREPROCESSING = "pil-1"  # raise it when preprocess.py gives other pixels than before
-PRECISION_CLASS = {"fp32": "float", "bf16": "float", "fp16": "float"}
-
-# The tensor whose first axis is the vector's, as the checkpoint names it, perhaps behind a prefix.
-OUTPUT = {"clip": "visual_projection.weight", "dino": "layernorm.weight"}
+# Raise these when the code gives other pixels, or other vectors of long texts, than before.
+PREPROCESSING = {"exact": "pil-1", "fast": "fast-1"}
+LONG_TEXTS = "chunks-1"
+UNCALIBRATED = "not calibrated"
 
 Digest = Callable[[Path], str]
 
@@ -31,12 +30,18 @@ _REMEMBERED_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """A model as it is on this machine; `details` is what the fingerprint is made of, and each file's sha256."""
+    """A model as it is on this machine; `details` is what the fingerprint is made of, and each file's sha256.
+
+    `inputs`: what its vectors are made of: single regions of pictures, whole images with all their regions, or texts.
+    `normalised`: they have L2 norm 1.
+    """
 
     model: str
     fingerprint: str
     dimension: int
     details: Mapping[str, object]
+    inputs: Literal["regions", "images", "texts"] = "regions"
+    normalised: bool = True
 
     @property
     def fp12(self) -> str:
@@ -63,15 +68,40 @@ def identity_of(model: ModelSettings, files: ModelFiles, digest: Digest) -> Mode
         "kind": model.kind,
         "weights": _digest_of((path.name, hashes[path.name]) for path in files.weights),
         "settings": _digest_of((path.name, hashes[path.name]) for path in files.settings),
-        "preprocessing": PREPROCESSING,
-        "precision_class": PRECISION_CLASS[model.precision],
+        **(_decides_texts(model) if model.side == "text" else _decides_pictures(model)),
     }
+    if model.network is not None:
+        # What a checkpoint is called says nothing, unlike the names of a model's files in a folder.
+        decides |= {"weights": hashes[files.weights[0].name], **custom.decides(model.network)}
     return ModelIdentity(
         model=files.model,
         fingerprint=_digest_of(decides.items()),
-        dimension=_dimension(model, files),
+        dimension=model.network.dimension if model.network else dimension(model.kind, model.model, files),
         details={**decides, "files": hashes},
+        inputs=_inputs(model),
+        normalised=model.network is None or model.network.normalised or model.side == "text",
     )
+
+
+def _inputs(model: ModelSettings) -> Literal["regions", "images", "texts"]:
+    if model.side == "text":
+        return "texts"
+    return "images" if model.network is not None and model.network.regions == "together" else "regions"
+
+
+def _decides_pictures(model: ModelSettings) -> dict[str, str]:
+    """What decides the vectors of pictures, beside the files.
+
+    `auto` is never int8: its vectors are floats. An int8 that was not calibrated yet has a fingerprint too, under which
+    nothing is ever written: the first run calibrates it, and gives it another.
+    """
+    precision = f"int8:{model.calibrated or UNCALIBRATED}" if model.precision == "int8" else "float"
+    return {"preprocessing": PREPROCESSING[model.preprocessing], "precision_class": precision}
+
+
+def _decides_texts(model: ModelSettings) -> dict[str, str]:
+    """What decides the vectors of texts, beside the files; they are always computed in float32."""
+    return {"side": model.side, "long_texts": LONG_TEXTS}
 
 
 def remembered_sha256(path: Path) -> str:
@@ -90,20 +120,3 @@ def remembered_sha256(path: Path) -> str:
 
 def _digest_of(pairs: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()
-
-
-def _dimension(model: ModelSettings, files: ModelFiles) -> int:
-    """The length of the model's vectors, read from the headers of its weights."""
-    tensor = OUTPUT[model.kind]
-    for path in files.weights:
-        try:
-            with safe_open(path, framework="numpy") as weights:
-                for name in weights.keys():  # noqa: SIM118 (not a dict)
-                    if name == tensor or name.endswith("." + tensor):
-                        return int(weights.get_slice(name).get_shape()[0])
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{str(path)!r} is not a whole safetensors file ({error}); fetch it again") from error
-    raise ModelError(
-        f"the model {model.model!r} has no weights named {tensor!r}, so it is not one of kind {model.kind!r}; "
-        "correct `kind` or `model`"
-    )

@@ -3,42 +3,60 @@
 A network that lacks weights would be filled with random ones by transformers; here that is an error.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
+from embeddings_dagster.encoders.backends import open_openvino, open_torch
 from embeddings_dagster.encoders.base import Encoder
-from embeddings_dagster.encoders.clip import ClipEncoder
-from embeddings_dagster.encoders.dino import DinoEncoder
+from embeddings_dagster.encoders.custom import open_custom
 from embeddings_dagster.encoders.files import ModelFiles, locate
+from embeddings_dagster.encoders.gate import Gate
 from embeddings_dagster.encoders.identity import ModelIdentity, identity_of, remembered_sha256
 from embeddings_dagster.encoders.network import NetworkEncoder
 from embeddings_dagster.encoders.preprocess import Preprocessor
 from embeddings_dagster.encoders.runtime import LOCK, choose_device, runtime
-from embeddings_dagster.errors import ModelError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.encoders.text_side import TextSide
+from embeddings_dagster.encoders.tokens import Tokens, open_tokenizer
+from embeddings_dagster.errors import EmbeddingsError, ModelError
+from embeddings_dagster.settings_models import TOLERANCE, ModelSettings
 
-_DTYPES = {"fp32": "float32"}
-
-# Loaded models: (model, device, precision) -> (fingerprint, encoder). A model whose files changed takes the place of
-# the old one, which lives on as long as someone is using it.
-_LOADED: dict[tuple[str, str, str], tuple[str, NetworkEncoder]] = {}
+# What may differ between two runs with the same loaded model.
+_OF_A_RUN = {"device", "batch_size", "threads", "texts", "side", "calibration"}
 
 
-def load(model: ModelSettings, device: str | None = None) -> Encoder:
+class _Closable(Encoder, Protocol):
+    gate: Gate | None
+
+    @property
+    def closed(self) -> bool: ...
+
+
+# Loaded models: (device, settings) -> (fingerprint, encoder). A model whose files changed takes the place of the old
+# one, which lives on as long as someone is using it.
+_LOADED: dict[tuple[str, str], tuple[str, _Closable]] = {}
+
+
+def load(model: ModelSettings, device: str | None = None, *, cache: Path | None = None) -> Encoder:
     """The encoder of `model`, on `device` or else the device its settings say; loaded once per process.
 
+    `cache` is the project's local folder of derived files, where compiled models are kept.
+
     Raises:
-        ModelUnavailable: its files are neither here nor to be had.
+        ModelUnavailable: its files are neither here nor to be had, or it is not calibrated.
         DeviceUnavailable: the device is not there.
+        MissingExtra: it needs a package that is not installed.
         ModelError: its files cannot be loaded.
     """
     files = locate(model)
     identity = identity_of(model, files, remembered_sha256)
     with LOCK:
         place = choose_device(device or model.device)
-        key = (model.model, place, model.precision)
+        key = (place, model.model_dump_json(exclude=_OF_A_RUN))
         fingerprint, encoder = _LOADED.get(key, ("", None))
         if encoder is None or encoder.closed or fingerprint != identity.fingerprint:
-            encoder = _read(model, files, identity, place)
+            encoder = open_encoder(model, files, identity, place, cache)
             _LOADED[key] = (identity.fingerprint, encoder)
         return encoder
 
@@ -51,38 +69,86 @@ def unload() -> None:
             encoder.close()
 
 
-def _read(model: ModelSettings, files: ModelFiles, identity: ModelIdentity, device: str) -> NetworkEncoder:
+def open_private(model: ModelSettings, device: str | None = None) -> Encoder:
+    """An encoder as `load` gives it, but one that no one else has, so that it may be closed; raises as `load` does."""
+    files = locate(model)
+    identity = identity_of(model, files, remembered_sha256)
+    with LOCK:
+        return open_encoder(model, files, identity, choose_device(device or model.device), None)
+
+
+def open_encoder(
+    model: ModelSettings, files: ModelFiles, identity: ModelIdentity, device: str, cache: Path | None
+) -> _Closable:
+    """Read a model's files; the caller holds `LOCK`. Raises as `load` does."""
     try:
-        return _encoder(model, files, identity, device)
-    except ModelError:
+        encoder = _encoder(model, files, identity, device, cache)
+    except EmbeddingsError:
         raise
     except Exception as error:  # the files may be anything, and transformers has no error of its own for that
         raise ModelError(
             f"the model {model.model!r} in {str(files.folder)!r} cannot be loaded on {device} "
             f"({type(error).__name__}: {error})"
         ) from error
+    if encoder.precision in TOLERANCE:
+        tolerance = TOLERANCE[encoder.precision] if model.parity is None else model.parity
+        encoder.gate = Gate(encoder, partial(_reference, model, device), tolerance)
+    return encoder
 
 
-def _encoder(model: ModelSettings, files: ModelFiles, identity: ModelIdentity, device: str) -> NetworkEncoder:
-    network = _network(model, files)
-    preprocessor = Preprocessor(files.folder)
-    if device.startswith("cuda"):
-        _exact_float32()
-    if model.kind == "clip":
-        auto = runtime().transformers.AutoTokenizer
-        tokenizer = auto.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-        return ClipEncoder(model.model, network, preprocessor, tokenizer, device=device, dimension=identity.dimension)
-    return DinoEncoder(model.model, network, preprocessor, device=device, dimension=identity.dimension)
+def _reference(model: ModelSettings, device: str) -> Encoder:
+    """The same model in float32, for the gate; it has the whole machine while the gate looks."""
+    exact = model.model_copy(update={"precision": "fp32", "backend": "torch", "calibrated": None})
+    return open_private(exact, device)
 
 
-def _network(model: ModelSettings, files: ModelFiles) -> Any:
+def _encoder(
+    model: ModelSettings, files: ModelFiles, identity: ModelIdentity, device: str, cache: Path | None
+) -> _Closable:
+    if model.kind == "custom":
+        return open_custom(model, files, device)
+    preprocessor = Preprocessor(files.folder, fast=model.preprocessing == "fast")
+    tokens = _tokens(model, files) if model.kind == "clip" else None
+    network = partial(load_network, model, files)
+    if model.runs_on_openvino:
+        backend = open_openvino(model, identity, network, preprocessor, cache)
+    else:
+        shared = network()
+        backend = open_torch(model, shared, preprocessor, device)
+        if backend.precision == "fp32":
+            network = partial(_same, shared)
+    text = partial(_text_side, network, tokens, device, identity.dimension) if tokens is not None else None
+    return NetworkEncoder(model.model, preprocessor, backend, dimension=identity.dimension, text=text)
+
+
+def _same(network: Any) -> Any:
+    return network
+
+
+def _tokens(model: ModelSettings, files: ModelFiles) -> Tokens:
+    auto = runtime().transformers.AutoConfig
+    config = auto.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+    return Tokens(open_tokenizer(files.folder, config, model.model), config, model.model)
+
+
+def _text_side(network: Callable[[], Any], tokens: Tokens, device: str, dimension: int) -> TextSide:
+    with LOCK:
+        return TextSide(network().to(device), tokens, device=device, dimension=dimension)
+
+
+def load_network(model: ModelSettings, files: ModelFiles) -> Any:
+    """The network of a model of kind clip or dino, in float32, on the CPU.
+
+    Raises:
+        ModelError: its weights are not all there, or it is no model of that kind.
+    """
     torch, transformers = runtime()
     network, report = transformers.AutoModel.from_pretrained(
         files.folder,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
-        dtype=getattr(torch, _DTYPES[model.precision]),
+        dtype=torch.float32,
         output_loading_info=True,
     )
     absent = sorted(report["missing_keys"])
@@ -91,14 +157,8 @@ def _network(model: ModelSettings, files: ModelFiles) -> Any:
             f"the weights of the model {model.model!r} in {str(files.folder)!r} lack {len(absent)} tensors, such as "
             f"{absent[0]!r}: they belong to another model than its config.json says; take all its files from one place"
         )
-    return network
-
-
-def _exact_float32() -> None:
-    """Keep GPUs from computing float32 with 10 bits of mantissa: that is TF32, torch's default for convolutions.
-
-    By the older pair of switches, since after the newer `fp32_precision` torch refuses to read the older ones at all.
-    """
-    torch = runtime().torch
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    if model.kind == "clip" and not (hasattr(network, "get_image_features") and hasattr(network, "get_text_features")):
+        raise ModelError(
+            f"the model {model.model!r} is a {type(network).__name__}, not a CLIP; correct `kind` or `model`"
+        )
+    return network.eval()

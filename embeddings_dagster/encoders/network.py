@@ -1,79 +1,102 @@
-"""What CLIP and DINOv2 have in common: a torch network on a device, pixels in, vectors of norm 1 out."""
+"""CLIP and its kin, and DINOv2: a preprocessor, a backend that computes, and a text side where there is one."""
 
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from embeddings_dagster.encoders.base import Unit, Vectors
+from embeddings_dagster.encoders.base import Backend, Pixels, Prepared, Unit, Vectors
+from embeddings_dagster.encoders.gate import Gate
 from embeddings_dagster.encoders.preprocess import Preprocessor
-from embeddings_dagster.encoders.runtime import runtime
+from embeddings_dagster.encoders.text_side import TextSide
+from embeddings_dagster.encoders.unit_length import unit_length
 from embeddings_dagster.errors import ModelError
 from embeddings_dagster.images.regions import crop
 
 
 class NetworkEncoder:
-    """An encoder of single regions; a kind of model says what its features are."""
+    """An encoder of single regions. `text` loads the text side, when it is first needed; None: there is none."""
 
     whole_image = False
+    max_regions = None
     normalised = True
-    has_text = False
 
-    def __init__(self, name: str, network: Any, preprocessor: Preprocessor, *, device: str, dimension: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        preprocessor: Preprocessor,
+        backend: Backend,
+        *,
+        dimension: int,
+        text: Callable[[], TextSide] | None = None,
+    ) -> None:
         self.name = name
         self.dimension = dimension
         self.image_size = preprocessor.size
-        self.device = device
+        self.enough = preprocessor.enough
+        self.device, self.precision, self.streams = backend.device, backend.precision, backend.streams
+        self.has_text = text is not None
+        self.gate: Gate | None = None
         self._preprocess = preprocessor
-        self._torch = runtime().torch
-        self._network: Any = network.to(device).eval()
+        self._backend: Backend | None = backend
+        self._load_text = text
+        self._text: TextSide | None = None
+        self._text_lock = threading.Lock()
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._network is None
+        return self._backend is None
 
-    def prepare(self, image: Image.Image, unit: Unit) -> Vectors:
+    def prepare(self, image: Image.Image, unit: Unit) -> Pixels:
         """See `Encoder.prepare`."""
-        return np.stack([self._preprocess(crop(image, region.box)) for region in unit.regions])
+        pictures = [self._preprocess(crop(image, region.box)) for region in unit.regions]
+        pixels: Pixels = np.stack(pictures)  # type: ignore[assignment]  # all of one kind, which numpy does not tell
+        return pixels
 
-    def encode(self, pixels: Vectors, batch_size: int) -> Vectors:
+    def begin_stream(self) -> None:
+        """See `Encoder.begin_stream`."""
+        self._open().begin_stream()
+
+    def encode(self, images: Sequence[Prepared], batch_size: int) -> Vectors:
         """See `Encoder.encode`."""
-        network, torch = self._open(), self._torch
+        backend = self._open()
+        pixels = images[0].pixels if len(images) == 1 else np.concatenate([each.pixels for each in images])
         out = np.empty((len(pixels), self.dimension), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(pixels), batch_size):
-                batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch_size]))
-                features = self._image_features(network, self._moved(batch))
-                out[start : start + batch_size] = self._unit_length(features)
+        for start in range(0, len(pixels), batch_size):
+            out[start : start + batch_size] = unit_length(backend.features(pixels[start : start + batch_size]))
         return out
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
         """See `Encoder.encode_text`."""
-        raise ModelError(f"the model {self.name!r} knows pictures only, no text; ask a model of kind clip")
+        return self._text_side().encode(texts)
+
+    def encode_long_text(self, texts: Sequence[str]) -> Vectors:
+        """See `Encoder.encode_long_text`."""
+        return self._text_side().encode_long(texts)
 
     def close(self) -> None:
         """See `Encoder.close`."""
-        self._network = None
-        if self.device.startswith("cuda"):
-            self._torch.cuda.empty_cache()
+        if self.gate is not None:
+            self.gate.close()
+        backend, self._backend, self._text, self._load_text = self._backend, None, None, None
+        if backend is not None:
+            backend.close()
 
-    def _image_features(self, network: Any, pixels: Any) -> Any:
-        """Features (n, D), a tensor, of pixels (n, 3, height, width), a tensor on the device."""
-        raise NotImplementedError
-
-    def _open(self) -> Any:
-        if self._network is None:
+    def _open(self) -> Backend:
+        if self._backend is None:
             raise ModelError(f"the model {self.name!r} has been closed; load it again")
-        return self._network
+        return self._backend
 
-    def _moved(self, tensor: Any) -> Any:
-        if self.device.startswith("cuda"):
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
-
-    def _unit_length(self, features: Any) -> Vectors:
-        """Rows at length 1; one of length 0 stays so, for the pipeline to refuse."""
-        vectors: Vectors = self._torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-        return vectors
+    def _text_side(self) -> TextSide:
+        self._open()
+        if not self.has_text:
+            raise ModelError(f"the model {self.name!r} knows pictures only, no text; ask a model of kind clip")
+        with self._text_lock:
+            if self._text is None:
+                load = self._load_text
+                if load is None:
+                    raise ModelError(f"the model {self.name!r} has been closed; load it again")
+                self._text = load()
+            return self._text

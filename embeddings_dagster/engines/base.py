@@ -1,11 +1,11 @@
 """What an engine promises: the same vectors in the same order, wherever it computes them."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from embeddings_dagster.encoders import Decode, Encoded, Unit
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.encoders import Decode, Encoded, Unit, Vectors
+from embeddings_dagster.settings_models import ModelSettings
 
 
 class Engine(Protocol):
@@ -19,4 +19,11 @@ class Engine(Protocol):
         Raises:
             ModelError: the model cannot be loaded, or failed as a whole.
             Stopped: `stop` was set.
+        """
+
+    def encode_texts(self, model: ModelSettings, texts: Sequence[str]) -> Vectors:
+        """Vectors (n, D) float32 of norm 1 of whole texts, however long.
+
+        Raises:
+            ModelError: the model cannot be loaded, reads no text, or failed.
         """

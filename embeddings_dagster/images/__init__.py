@@ -1,5 +1,6 @@
 """Pictures: safe decoding, RGB bytes, thumbnails, regions. Bytes in, pixels or an `ImageError` out; no disk."""
 
+from embeddings_dagster.images.cores import usable_cores
 from embeddings_dagster.images.decode import decode
 from embeddings_dagster.images.probe import Probe, probe
 from embeddings_dagster.images.regions import Box, clamp, crop
@@ -19,4 +20,5 @@ __all__ = [
     "probe",
     "recipe",
     "to_rgb",
+    "usable_cores",
 ]

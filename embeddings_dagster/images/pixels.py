@@ -40,13 +40,14 @@ def separate(opened: Opened) -> Planes:
     if mode in ("1", "L", "RGB"):
         return Planes(image if mode != "1" else image.convert("L"), _keyed_alpha(opened))
     if mode in _GREY_WITH_ALPHA:
-        return _split(image.convert("LA"), "L")
+        return _split(image, "LA", "L")
     if mode in _COLOUR_WITH_ALPHA or (mode == "P" and _palette_has_alpha(image)):
-        return _split(image.convert("RGBA"), "RGB")
+        return _split(image, "RGBA", "RGB")
     return Planes(image if mode == "CMYK" else image.convert("RGB"))
 
 
-def _split(image: Image.Image, colours: str) -> Planes:
+def _split(image: Image.Image, both: str, colours: str) -> Planes:
+    image = image if image.mode == both else image.convert(both)
     alpha = image.getchannel("A")
     return Planes(image.convert(colours), None if alpha.getextrema() == (255, 255) else alpha)
 

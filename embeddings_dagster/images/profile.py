@@ -24,7 +24,7 @@ def to_srgb(colours: Image.Image, profile: object) -> Image.Image:
     """
     transform = _transform(colours.mode, profile)
     if transform is None:
-        return colours.convert("RGB")
+        return colours if colours.mode == "RGB" else colours.convert("RGB")
     return transform.apply(colours)
 
 

@@ -71,7 +71,7 @@ def _answer(question: frames.Header, data: bytes, memory: Memory, noise: Noise) 
         found = probe(data, rules)
         given = allowance(len(data), found.width * found.height)
         memory.allow(given)
-        return _done(question["do"], data, rules, found)
+        return _done(question, data, rules, found)
     except DecodeOutOfMemory as error:
         what = found.format if found else str(error).partition(":")[0]
         size = f"{found.width:,} x {found.height:,} pixels" if found else "its header"
@@ -86,11 +86,12 @@ def _answer(question: frames.Header, data: bytes, memory: Memory, noise: Noise) 
         return {"error": type(error).__name__, "message": message, "retryable": error.retryable}, []
 
 
-def _done(do: str, data: bytes, rules: DecodeRules, found: Probe) -> tuple[frames.Header, list[bytes]]:
+def _done(question: frames.Header, data: bytes, rules: DecodeRules, found: Probe) -> tuple[frames.Header, list[bytes]]:
+    do = question["do"]
     if do == "probe":
         return asdict(found), []
     if do == "decode":
-        picture = decode(data, rules)
+        picture = decode(data, rules, at_least=question.get("at_least", 0))
         return {"width": picture.width, "height": picture.height}, [picture.tobytes()]
     made = to_rgb(data, rules)
     told: frames.Header = {"width": made.width, "height": made.height, "passthrough": made.passthrough}

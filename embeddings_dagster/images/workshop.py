@@ -15,6 +15,7 @@ from PIL import Image
 from embeddings_dagster import errors
 from embeddings_dagster.errors import DecodeFailed, DecodeOutOfMemory, DecodeTookTooLong, ImageError
 from embeddings_dagster.images import frames
+from embeddings_dagster.images.cores import usable_cores
 from embeddings_dagster.images.decode import decode
 from embeddings_dagster.images.formats import detect
 from embeddings_dagster.images.probe import Probe, probe
@@ -23,15 +24,16 @@ from embeddings_dagster.images.risk import risk
 from embeddings_dagster.images.rules import DecodeRules
 from embeddings_dagster.images.worker_process import WorkerDied, WorkerProcess
 
-PROCESSES = 2  # at most: a decoder keeps one core busy, and stages decode two pictures at a time
-
 
 class Workshop:
-    """`probe`, `to_rgb` and `decode` under some rules, for any number of threads; a context manager."""
+    """`probe`, `to_rgb` and `decode` under some rules, for any number of threads; a context manager.
 
-    def __init__(self, rules: DecodeRules, *, processes: int = PROCESSES) -> None:
+    At most `processes` are started, by default one for each core: that is what a decoder keeps busy.
+    """
+
+    def __init__(self, rules: DecodeRules, *, processes: int | None = None) -> None:
         self.rules = rules
-        self._places = threading.BoundedSemaphore(processes)
+        self._places = threading.BoundedSemaphore(processes or usable_cores())
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
 
@@ -74,7 +76,7 @@ class Workshop:
         made, (converted, thumbnail) = self._ask("to_rgb", data)
         return RgbImage(data if made["passthrough"] else converted, thumbnail=thumbnail, **made)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, *, at_least: int = 0) -> Image.Image:
         """See `images.decode`.
 
         Raises:
@@ -82,15 +84,15 @@ class Workshop:
             DecoderUnavailable: no process can be started.
         """
         if self._is_done_here(data):
-            return decode(data, self.rules)
-        size, (pixels,) = self._ask("decode", data)
+            return decode(data, self.rules, at_least=at_least)
+        size, (pixels,) = self._ask("decode", data, at_least=at_least)
         return Image.frombytes("RGB", (size["width"], size["height"]), pixels)
 
     def _is_done_here(self, data: bytes) -> bool:
         return len(data) > self.rules.max_bytes or not risk(data)  # too many bytes are refused without a look at them
 
-    def _ask(self, do: str, data: bytes) -> tuple[frames.Header, list[bytes]]:
-        question = {"do": do, "rules": asdict(self.rules)}
+    def _ask(self, do: str, data: bytes, *, at_least: int = 0) -> tuple[frames.Header, list[bytes]]:
+        question = {"do": do, "rules": asdict(self.rules), "at_least": at_least}
         with self._places:
             try:
                 answer, bodies = self._answer(question, data)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings_dagster import ids
-from embeddings_dagster.encoders import Encoder, encode_image, identify, load
+from embeddings_dagster.encoders import Encoder, encode_image, identify, load, unit_length
 from embeddings_dagster.errors import ImageError, ModelUnavailable, UnknownItem
 from embeddings_dagster.images import Workshop
 from embeddings_dagster.index import Generation, Hit
@@ -21,11 +21,10 @@ from embeddings_dagster.search.queries import IdQuery, ImageQuery, Query, TextQu
 from embeddings_dagster.search.results import Results, SearchHit
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.sources.tails import find_by_tail, named
+from embeddings_dagster.stages.calibration import bring_here
 from embeddings_dagster.stages.models import ModelRecord
 from embeddings_dagster.stages.opened import decode_rules, model_settings
 from embeddings_dagster.store import Store
-
-TEXT_KIND = "clip"  # the kind of model that knows words
 
 Vector = npt.NDArray[np.float32]
 
@@ -71,6 +70,7 @@ class SearchService:
             query = IdQuery(_known_id(query.image_id, opened.record.name, opened.generation))
         wanted = self._vector(query, opened)
         without = query.image_id if isinstance(query, IdQuery) else None
+        regions = regions or self._settings.spaces[name].side == "text"  # most texts are those of panels
         hits = opened.generation.search(wanted, k, regions=regions, without=without)
         return self._results(str(query), opened, hits, started)
 
@@ -85,7 +85,7 @@ class SearchService:
         models = self._settings.models
         if not models:
             raise UnknownItem("the settings name no model; add one under `models`")
-        return next((each for each, model in models.items() if model.kind == TEXT_KIND), next(iter(models)))
+        return next((each for each, model in models.items() if model.reads_text), next(iter(models)))
 
     def _vector(self, query: Query, opened: Opened) -> Vector:
         """The point to search from, float32 (D,)."""
@@ -103,12 +103,14 @@ class SearchService:
     def _encode_picture(self, query: ImageQuery, record: ModelRecord) -> Vector:
         rules = decode_rules(self._settings)
         data = query.read(rules.max_bytes)
+        encoder = self._encoder(record)
         try:
             with Workshop(rules) as pictures:
-                picture = pictures.decode(data)
+                picture = pictures.decode(data, at_least=encoder.enough)
         except ImageError as error:
             raise type(error)(f"{query}: {error}") from error
-        return encode_image(self._encoder(record), picture)
+        vector: Vector = unit_length(encode_image(encoder, picture)[np.newaxis])[0]
+        return vector
 
     def _encoder(self, record: ModelRecord) -> Encoder:
         """The very model that made the index's vectors, on the device that the settings say now.
@@ -116,15 +118,20 @@ class SearchService:
         Raises:
             ModelUnavailable: its files are not those any more.
         """
-        device = self._settings.models[record.name].device
-        settings = record.model_settings().model_copy(update={"device": device})
+        now = self._settings.spaces[record.name]
+        settings = record.model_settings()
+        change: dict[str, object] = {"device": now.device, "streams": None}
+        if settings.precision != "int8":  # a query is one picture: it gets the exact vector, whatever the others have
+            change |= {"precision": "fp32", "backend": "torch"}
+        settings = settings.model_copy(update=change)
         found = identify(settings)
         if found.fingerprint != record.fingerprint:
             raise ModelUnavailable(
                 f"the index of model {record.name!r} was made by {settings.model!r} with fingerprint {record.fp12}, "
                 f"but its files now have {found.fp12}: `embeddings run` encodes with those; or put the old files back"
             )
-        return load(settings)
+        bring_here(self._store, record.name, settings)
+        return load(settings, cache=self._store.cache)
 
     def _results(self, query: str, opened: Opened, hits: list[Hit], started: float) -> Results:
         locations = find_locations(self._store, self._settings, hits)

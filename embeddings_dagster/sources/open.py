@@ -41,7 +41,7 @@ def open_source(
             setting=setting,
         )
     if isinstance(source, told.ScrapedSource):
-        return ScrapedSource(name, path, prefix=source.prefix, setting=setting)
+        return ScrapedSource(name, path, prefix=source.prefix, text=source.text, setting=setting)
     if isinstance(source, told.ComicsSource):
         return ComicsSource(
             name,

@@ -1,6 +1,7 @@
 """Counts that reconcile: `total = processed + skipped + failed`, for every stage of every batch."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from embeddings_dagster.errors import CountsDoNotReconcile
@@ -12,7 +13,8 @@ class Account:
     """What one stage did to one batch. Counts are of inputs: images for raw_images, regions further down.
 
     `processed` were made in this run (of them `reused` without work, from an equal row elsewhere), `skipped` were
-    there already, `failed` are recorded as failures now, whether this run tried them or not.
+    there already, `failed` are recorded as failures now, whether this run tried them or not. `precisions`: how many
+    vectors were computed in which precision.
     """
 
     stage: str
@@ -29,6 +31,7 @@ class Account:
     seconds: float
     bytes_written: int
     failures: tuple[Failure, ...] = ()
+    precisions: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.total != self.processed + self.skipped + self.failed:

@@ -5,8 +5,9 @@ commit race plans again on what the winner left, so nothing is made twice and no
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embeddings_dagster.errors import CommitConflict, ItemError, Stopped
 from embeddings_dagster.ids import Key
@@ -97,6 +98,7 @@ def _once(context: StageContext, job: Job, started: float) -> Account:
         seconds=round(time.monotonic() - started, 3),
         bytes_written=writer.bytes_written,
         failures=tuple(job.chain.failures(manifest)),
+        precisions=dict(tally.precisions),
     )
 
 
@@ -110,11 +112,14 @@ class _Tally:
     processed: int = 0
     failed: int = 0
     reused: int = 0
+    precisions: Counter[str] = field(default_factory=Counter)
 
     def write(self, writer: Writer, made: Made) -> None:
         if made.rows:
             writer.add(made.rows)
             self.processed += len(made.rows)
+            if not made.reused:
+                self.precisions.update(str(row["precision"]) for row in made.rows if "precision" in row)
         for region, error in (made.errors or {}).items():
             writer.fail(self._failure(Key(made.image_id, region), error))
             self.failed += 1

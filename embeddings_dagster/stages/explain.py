@@ -26,6 +26,7 @@ from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.fields import fields_of
 from embeddings_dagster.stages.ledger_rows import ledger_rows
 from embeddings_dagster.stages.opened import decode_rules
+from embeddings_dagster.stages.vector_inputs import RgbRow, wanted_vectors
 from embeddings_dagster.store import Chain, Failure, Store
 
 CURRENT, STALE, FAILED, MISSING, REMOVED = "current", "stale", "failed", "missing", "removed"
@@ -81,7 +82,8 @@ def explain(store: Store, settings: Settings, identities: Mapping[str, ModelIden
         steps += _stages(store, settings, identities, image_id, batch, row)
     encoded = {step.stage for step in steps if step.state == CURRENT}
     for model, identity in identities.items():
-        steps.append(_index_step(store, model, identity, image_id, f"{model}_embeddings" in encoded))
+        if identity.inputs != "texts" or any(step.stage == f"{model}_embeddings" for step in steps):
+            steps.append(_index_step(store, model, identity, image_id, f"{model}_embeddings" in encoded))
     steps.append(_catalogue_step(store, image_id, "raw_images" in encoded))
     return Explanation(image_id, tuple(steps))
 
@@ -155,18 +157,26 @@ def _stages(
     wanted = rgb.wanted(rows, recipe(decode_rules(settings)))
     rows, step = _step("rgb_images", store.chain("rgb_images", batch), image_id, wanted, RGB_SHOWN)
     yield step
-    wanted = {Key(image_id, int(str(row["region"]))): str(row["input_hash"]) for row in rows}
+    regions = [_rgb_row(row) for row in rows]
     for model, identity in identities.items():
+        wanted = wanted_vectors(identity.inputs, regions)
+        if identity.inputs == "texts" and not wanted:
+            continue
         chain = store.chain(dataset(model, identity), batch)
         _, step = _step(f"{model}_embeddings", chain, image_id, wanted, EMBEDDING_SHOWN)
         yield Step(**{**vars(step), "details": {**step.details, "model": identity.model, "fingerprint": identity.fp12}})
 
 
+def _rgb_row(row: Row) -> RgbRow:
+    key = Key(str(row["image_id"]), int(str(row["region"])))
+    return RgbRow(key, str(row["input_hash"]), None if row["text"] is None else str(row["text"]))
+
+
 RAW_SHOWN = ("image_id", "input_hash", "location", "size", "sha256", "format", "mode", "width", "height", "regions",
              "run_id")  # fmt: skip
-RGB_SHOWN = ("image_id", "region", "input_hash", "width", "height", "passthrough", "box", "run_id")
+RGB_SHOWN = ("image_id", "region", "input_hash", "width", "height", "passthrough", "box", "text", "run_id")
 EMBEDDING_SHOWN = ("image_id", "region", "input_hash", "norm", "precision", "run_id")
-HIDDEN = {"image_id", "region", "run_id", "regions", "box", "location"}
+HIDDEN = {"image_id", "region", "run_id", "regions", "box", "text", "location"}
 
 
 def _step(

@@ -60,7 +60,7 @@ def to_forget(store: Store, settings: Settings, name: str) -> Forgotten:
 
 
 def _require_unpinned(store: Store, settings: Settings) -> None:
-    for model in settings.models:
+    for model in settings.spaces:
         record = serving(store, model)
         index = Generations(store, model, record.fingerprint[:12]).latest() if record else None
         if index is not None and index.pinned:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embeddings_dagster.encoders import ModelIdentity, identify
+from embeddings_dagster.encoders import ModelIdentity, unit_length
 from embeddings_dagster.errors import CommitConflict, StoreError
 from embeddings_dagster.index import (
     Block,
@@ -29,8 +29,10 @@ from embeddings_dagster.index import (
     write_segment,
 )
 from embeddings_dagster.stages.account import now
+from embeddings_dagster.stages.calibration import with_calibration
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.identities import identity as identity_of
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
@@ -77,14 +79,15 @@ def refresh_index(context: StageContext, name: str, identity: ModelIdentity | No
         CorruptFile: a part of the embeddings, or a segment that had to be read, is damaged.
     """
     settings = model_settings(context.settings, name)
-    identity = identity or identify(settings)
+    identity = identity or identity_of(context.store, name, settings)
     generations = Generations(context.store, name, identity.fp12)
     path = context.store.cache / "indexes" / f"{name}-{identity.fp12}.sqlite"
 
     def attempt() -> IndexReport:
         report = _Refresh(context, generations, identity).run(path)
         if report.generation is not None:
-            register(context.store, name, identity, settings, run_id=context.run_id)
+            model = with_calibration(context.store, name, settings)
+            register(context.store, name, identity, model, run_id=context.run_id)
         return report
 
     return refreshed(context, generations.folder, path, attempt)
@@ -180,7 +183,9 @@ class _Refresh:
                 keys = keys_of(rows)
                 if [wanted[key] for key in keys] != rows.column("input_hash").to_pylist():
                     raise StateDamaged(f"what is remembered of batch {batch} is not what it holds")
-                yield Block(rows, batch, vectors_of(rows, self._identity.dimension))
+                vectors = vectors_of(rows, self._identity.dimension)
+                # The rows keep their length; in an index the inner product is to be the cosine.
+                yield Block(rows, batch, vectors if self._identity.normalised else unit_length(vectors))
                 state.place(name, keys, label)
                 label += len(keys)
                 if self._context.progress is not None:

@@ -1,7 +1,7 @@
 """The registry of models: which fingerprint of a model serves, and for each all that is needed to load it.
 
 Assets write the settings' fingerprint; search, sinks and exports read the serving one. So a new model's vectors are
-made beside the old one's, and nobody searches half of them.
+made beside the old one's, and nobody searches half of them. Who changes which one serves: see `switching`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embeddings_dagster.encoders import ModelIdentity, identify
+from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.encoders.files import is_folder
-from embeddings_dagster.errors import CommitConflict, ModelError, UnknownItem
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.errors import CommitConflict, ModelError
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.account import now
-from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.embed import dataset
-from embeddings_dagster.stages.index_checks import index_consumed_is_current, index_rows_equal_live_rows
-from embeddings_dagster.stages.opened import model_settings
 from embeddings_dagster.store import Store, Versions
 
 RACES = 5
@@ -45,6 +41,11 @@ class ModelRecord:
     def fp12(self) -> str:
         return self.fingerprint[:12]
 
+    @property
+    def dataset(self) -> str:
+        """Where its vectors lie."""
+        return f"embeddings/{self.name}/{self.fp12}"
+
     def model_settings(self) -> ModelSettings:
         """The settings it was made with.
 
@@ -62,14 +63,11 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
-class Switch:
-    """What became of a wish to switch: `reasons` says, line by line, what is still missing."""
+class Hold:
+    """A switch by hand: what serves goes on serving while the settings ask for the fingerprint `against`."""
 
-    model: str
-    serving: str | None
-    wanted: str
-    switched: bool
-    reasons: tuple[str, ...] = ()
+    against: str
+    since: datetime
 
 
 def records(store: Store, name: str) -> list[ModelRecord]:
@@ -81,6 +79,12 @@ def records(store: Store, name: str) -> list[ModelRecord]:
 def serving(store: Store, name: str) -> ModelRecord | None:
     """The fingerprint that search reads, or None while nothing of the model was indexed yet."""
     return next((record for record in records(store, name) if record.serving), None)
+
+
+def held(store: Store, name: str) -> Hold | None:
+    """The hold on what serves, if there is one."""
+    found = _read(registry(store, name)).get("held")
+    return Hold(found["against"], datetime.fromisoformat(found["since"])) if found else None
 
 
 def newest_version(store: Store, name: str) -> int:
@@ -106,66 +110,20 @@ def register(store: Store, name: str, identity: ModelIdentity, settings: ModelSe
         )
         body["serving"] = body["serving"] or identity.fingerprint
 
-    _update(store, name, change)
-
-
-def switch(store: Store, name: str, fingerprint: str) -> ModelRecord:
-    """Let a registered fingerprint serve; its first digits will do.
-
-    Raises:
-        UnknownItem: none, or several, of that name are registered.
-    """
-    found = [record for record in records(store, name) if record.fingerprint.startswith(fingerprint)]
-    if not fingerprint or len(found) != 1:
-        known = ", ".join(record.fp12 for record in records(store, name)) or "none"
-        raise UnknownItem(
-            f"{len(found)} fingerprints of model {name!r} start with {fingerprint!r} (registered: {known}); "
-            "`embeddings model list` shows them"
-        )
-
-    def change(body: Body) -> None:
-        body["serving"] = found[0].fingerprint
-
-    _update(store, name, change)
-    return next(record for record in records(store, name) if record.serving)
-
-
-def switch_when_ready(context: StageContext, name: str, identity: ModelIdentity | None = None) -> Switch:
-    """Let the settings' fingerprint serve as soon as it can answer for every batch; until then, say what is missing."""
-    identity = identity or identify(model_settings(context.settings, name))
-    before = serving(context.store, name)
-    old = before.fingerprint if before else None
-    if old == identity.fingerprint:
-        return Switch(name, old, identity.fingerprint, switched=False)
-    reasons = not_ready(context.store, name, identity)
-    if reasons:
-        return Switch(name, old, identity.fingerprint, switched=False, reasons=reasons)
-    switch(context.store, name, identity.fingerprint)
-    context.log(f"model {name}: {identity.fp12} serves now, instead of {old and old[:12]}")
-    return Switch(name, identity.fingerprint, identity.fingerprint, switched=True)
-
-
-def not_ready(store: Store, name: str, identity: ModelIdentity) -> tuple[str, ...]:
-    """Why a fingerprint cannot serve yet: one line for each thing that is missing."""
-    if all(record.fingerprint != identity.fingerprint for record in records(store, name)):
-        return (f"{identity.fp12} has no index yet",)
-    reasons = []
-    vectors = store.heads(dataset(name, identity))
-    for batch, rgb in store.heads("rgb_images").by_batch.items():
-        made = vectors.get(batch)
-        if rgb.version and made.inputs.get(f"rgb_images/{batch}", {}).get("content") != rgb.content:
-            reasons.append(f"batch {batch} is out of date" if made.version else f"batch {batch} is not encoded")
-    for check in (index_consumed_is_current, index_rows_equal_live_rows):
-        result = check(store, name, identity)
-        if not result.passed:
-            reasons.append(f"{check.__name__}: {result.description}")
-    return tuple(reasons)
+    change_registry(store, name, change)
 
 
 def _loadable_anywhere(settings: ModelSettings) -> Body:
-    """The settings as JSON; a model's folder is named absolutely, for those who run from another folder."""
-    model = str(Path(settings.model).expanduser().absolute()) if is_folder(settings.model) else settings.model
-    return {**settings.model_dump(mode="json"), "model": model}
+    """The settings as JSON; files and folders are named absolutely, for those who run from another folder."""
+
+    def whole(name: str) -> str:
+        return str(Path(name).expanduser().absolute()) if is_folder(name) else name
+
+    body = {**settings.model_dump(mode="json"), "model": whole(settings.model)}
+    if settings.network is not None:
+        body["network"]["architecture"] = whole(settings.network.architecture)
+        body["network"]["preprocess"] = settings.network.preprocess and whole(settings.network.preprocess)
+    return body
 
 
 def registry(store: Store, name: str) -> Versions:
@@ -184,8 +142,10 @@ def _record(name: str, entry: Mapping[str, Any], serves: str | None) -> ModelRec
     return ModelRecord(name, **{**entry, "registered_at": moment}, serving=is_serving)
 
 
-def _update(store: Store, name: str, change: Callable[[Body], None]) -> None:
-    """Commit a changed registry; who loses the race changes what the winner left. No change, no version.
+def change_registry(store: Store, name: str, change: Callable[[Body], None]) -> None:
+    """Commit a registry of which `change` changed `serving`, `records` or `held`; no change, no version.
+
+    Who loses the race changes what the winner left, so `change` may be called several times.
 
     Raises:
         CommitConflict: other writers won every race.
@@ -193,8 +153,7 @@ def _update(store: Store, name: str, change: Callable[[Body], None]) -> None:
     versions = registry(store, name)
     for race in range(RACES):
         base = _read(versions)
-        body = {"serving": base["serving"], "records": list(base["records"])}
-        before = {"serving": base["serving"], "records": list(base["records"])}
+        body, before = _changeable(base), _changeable(base)
         change(body)
         if body == before:
             return
@@ -208,3 +167,7 @@ def _update(store: Store, name: str, change: Callable[[Body], None]) -> None:
                 raise
         else:
             return
+
+
+def _changeable(base: Mapping[str, Any]) -> Body:
+    return {"serving": base["serving"], "records": list(base["records"]), "held": base.get("held")}

@@ -4,7 +4,8 @@ import threading
 
 from embeddings_dagster.errors import UnknownItem
 from embeddings_dagster.images import DecodeRules, Workshop
-from embeddings_dagster.settings import ModelSettings, Settings
+from embeddings_dagster.settings import Settings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.sources import Source, open_source
 
 
@@ -52,7 +53,7 @@ def model_settings(settings: Settings, name: str) -> ModelSettings:
     """Raises:
     UnknownItem: no such model in the settings.
     """
-    if name not in settings.models:
-        known = ", ".join(settings.models)
+    if name not in settings.spaces:
+        known = ", ".join(settings.spaces)
         raise UnknownItem(f"no model {name!r} in the settings (there: {known}); add it or correct the name")
-    return settings.models[name]
+    return settings.spaces[name]

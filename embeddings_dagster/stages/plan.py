@@ -6,6 +6,7 @@ when one region must be made anew, the image is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store import Failure
@@ -30,7 +31,7 @@ class Plan:
         """Keys to make, now."""
         return self.new | self.changed | self.retried
 
-    @property
+    @cached_property
     def images(self) -> frozenset[str]:
         """Images to work on: those of which a region is to be made."""
         return frozenset(key.image_id for key in self.todo)

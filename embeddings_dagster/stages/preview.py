@@ -27,7 +27,8 @@ class State:
 @dataclass(frozen=True)
 class BatchState:
     """All of one batch that decides what a run does: `ledger` as discovery would leave it, `converted` the regions that
-    `rgb_images` wants of the raw rows there are now."""
+    `rgb_images` wants of the raw rows there are now, `vectors` what a model would make of the pixels there are now, for
+    those models whose vectors are not simply one for each region."""
 
     batch: str
     ledger: Hashes
@@ -35,6 +36,7 @@ class BatchState:
     rgb: State
     converted: Hashes
     models: Mapping[str, State]
+    vectors: Mapping[str, Hashes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,18 @@ def preview_batch(state: BatchState, *, retry_failed: bool = False, force: bool 
     converted = {key: value for key, value in state.converted.items() if key.image_id in kept}
     converted |= {Key(image_id, 0): UNKNOWN for image_id in raw.images}
     rgb = planned(converted, state.rgb)
-    encoded = {key: converted[key] for key in rgb.kept} | dict.fromkeys(rgb.todo, UNKNOWN)
+    todo = dict.fromkeys(rgb.todo, UNKNOWN)
+    encoded = {key: converted[key] for key in rgb.kept} | todo
+
+    def wanted(model: str) -> Hashes:
+        if model not in state.vectors:
+            return encoded
+        return {key: value for key, value in state.vectors[model].items() if key in rgb.kept} | todo
+
     found = [_counted("raw_images", raw), _counted("rgb_images", rgb)]
-    return found + [_counted(f"{model}_embeddings", planned(encoded, there)) for model, there in state.models.items()]
+    return found + [
+        _counted(f"{model}_embeddings", planned(wanted(model), there)) for model, there in state.models.items()
+    ]
 
 
 def _counted(stage: str, planned: Plan) -> StagePreview:

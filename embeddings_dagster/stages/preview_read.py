@@ -20,6 +20,7 @@ from embeddings_dagster.stages.fields import fields_of
 from embeddings_dagster.stages.opened import decode_rules
 from embeddings_dagster.stages.preview import BatchState, StagePreview, State, preview_batch
 from embeddings_dagster.stages.status import BatchStatus, batch_statuses
+from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
 from embeddings_dagster.store import Chain, Store
 
 
@@ -77,7 +78,15 @@ def _read(
         rgb=_state(store.chain("rgb_images", batch)),
         converted=_converted(context, store, batch),
         models={name: _state(store.chain(dataset(name, identity), batch)) for name, identity in identities.items()},
+        vectors={name: _vectors(store, batch, each) for name, each in identities.items() if each.inputs != "regions"},
     )
+
+
+def _vectors(store: Store, batch: str, identity: ModelIdentity) -> Mapping[Key, str]:
+    """What a model would make of the rows that `rgb_images` has now."""
+    chain = store.chain("rgb_images", batch)
+    manifest = chain.head()
+    return wanted_vectors(identity.inputs, rgb_rows(chain, manifest, identity.inputs)) if manifest else {}
 
 
 def _converted(context: StageContext, store: Store, batch: str) -> Mapping[Key, str]:

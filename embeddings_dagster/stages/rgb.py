@@ -11,7 +11,7 @@ from typing import NamedTuple
 from embeddings_dagster import ids
 from embeddings_dagster.errors import EmptyRegion, ItemError, RawChanged, UnknownItem
 from embeddings_dagster.ids import Key
-from embeddings_dagster.images import RgbImage, Workshop, recipe
+from embeddings_dagster.images import RgbImage, Workshop, recipe, usable_cores
 from embeddings_dagster.sources import Picture, Source
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.carry_out import Job, Made, Row, carry_out, failed_image
@@ -24,8 +24,10 @@ from embeddings_dagster.store.tables import RGB
 
 STAGE = "rgb_images"
 UPSTREAM = "raw_images"
-COLUMNS = ("image_id", "location", "sha256", "regions")
-THREADS = 2
+COLUMNS = ("image_id", "location", "sha256", "regions", "width", "height")
+# For each thread, of pictures at work or waiting to be written: two photos of a phone. What is larger waits for others
+# to be done, so that memory is bounded whatever the pictures are.
+PIXELS_A_THREAD = 24_000_000
 
 RawRow = Mapping[str, object]
 Corners = Mapping[str, int]
@@ -64,9 +66,14 @@ def run_rgb(context: StageContext, batch: str) -> Account:
             fetched_before=True,
             stop=context.stop,
         )
+        threads = usable_cores()
         with workshop(context.settings) as pictures:
             yield from ordered_map(
-                lambda image_id: _make(source, pictures, version, rows[image_id], context.run_id), todo, threads=THREADS
+                lambda image_id: _make(source, pictures, version, rows[image_id], context.run_id),
+                todo,
+                threads=threads,
+                weight=lambda image_id: _pixels(rows[image_id]),
+                most=threads * PIXELS_A_THREAD,
             )
 
     return carry_out(
@@ -129,6 +136,10 @@ def _regions(row: RawRow) -> Iterator[RegionRow]:
     for number in sorted(listed.keys() - {0}):
         region = listed[number]
         yield RegionRow(number, region["box"], region["text"], region.get("problem"))
+
+
+def _pixels(row: RawRow) -> int:
+    return int(str(row["width"])) * int(str(row["height"]))
 
 
 def _make(source: Source, pictures: Workshop, version: str, row: RawRow, run_id: str) -> Made:

@@ -96,7 +96,8 @@ def _images(
     made: set[str] = set()
     bad: set[str] = set()
     whole: set[str] | None = None
-    for place in ("raw_images", "rgb_images", *(dataset(model, each) for model, each in identities.items())):
+    encoded = {dataset(model, each): each for model, each in identities.items()}
+    for place in ("raw_images", "rgb_images", *encoded):
         chain = store.chain(place, status.batch)
         manifest = chain.latest()
         present: set[str] = set()
@@ -107,5 +108,7 @@ def _images(
                 runs = rows.column("run_id").to_pylist()
                 made.update(image for image, run in zip(images, runs, strict=True) if run in run_ids)
             bad.update(failure.image_id for failure in chain.failures(manifest))
+        if place in encoded and encoded[place].inputs == "texts":
+            continue  # an image without text is none the less whole
         whole = present if whole is None else whole & present
     return made, bad, whole or set()

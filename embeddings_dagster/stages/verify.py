@@ -1,5 +1,5 @@
 """Is everything committed still what was committed: rows and ledgers (the store's own), indexes, the catalogue,
-registries of models.
+registries and calibrations of models.
 
 Trusts nothing that is remembered, reports all it finds, and raises for none of it.
 """
@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.index import Generations
+from embeddings_dagster.stages.calibration import calibrations, read_calibration
 from embeddings_dagster.stages.models import registry
 from embeddings_dagster.store import Problem, Store, Versions
 
 REMAKE_CATALOGUE = "delete the folder {folder} and run again: the catalogue is made anew from raw_images"
 REMAKE = "delete the folder {folder} and run again: the index is made anew from the embeddings"
 RESTORE = "restore it from a backup, or delete it and run again"
+RECALIBRATE = "restore it from a backup, or raise `calibration` of the model in the settings and run again"
 
 
 def verify(store: Store) -> list[Problem]:
@@ -26,6 +28,7 @@ def verify(store: Store) -> list[Problem]:
     found += _catalogue_problems(Catalogue(store))
     for model in store.files.folders("models"):
         found += [Problem("models", model, file, reason, RESTORE) for file, reason in _damaged(registry(store, model))]
+        found += _calibration_problems(store, model)
     return found
 
 
@@ -64,6 +67,19 @@ def _catalogue_problems(catalogue: Catalogue) -> Iterator[Problem]:
                 catalogue.store.checked.check(path, manifest.sha256, again=True)
         except (StoreError, OSError) as error:
             yield Problem("catalog", "", path, str(error), remedy)
+
+
+def _calibration_problems(store: Store, model: str) -> Iterator[Problem]:
+    for versions in calibrations(store, model):
+        damaged = list(_damaged(versions))
+        for path, reason in damaged:
+            yield Problem("models", model, path, reason, RECALIBRATE)
+        calibration = None if damaged else read_calibration(versions)
+        for path, sha256 in calibration.hashes().items() if calibration is not None else ():
+            try:
+                store.checked.check(path, sha256, again=True)
+            except (StoreError, OSError) as error:
+                yield Problem("models", model, path, str(error), RECALIBRATE)
 
 
 def _damaged(versions: Versions) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ FIND = """select part, batch, file, sha256, input_hash, row from vectors join pa
 # batches. A few places are enough: one that is gone when it is needed is forgotten, and a new one then remembered.
 INSERT = """insert or replace into vectors select ?1, ?2, ?3
     where (select count(*) from vectors where input_hash = ?1) < 4"""
+READ = ("input_hash", "embedding", "precision")
 CHUNK = 500  # variables in one SQLite statement
 
 
@@ -47,6 +48,13 @@ class _PartRef(NamedTuple):
     batch: str
     file: str
     sha256: str
+
+
+class Known(NamedTuple):
+    """A vector that was computed before, float32 (D,), and what it was computed in."""
+
+    vector: Vector
+    precision: str
 
 
 class Listing(NamedTuple):
@@ -84,8 +92,8 @@ class VectorLookup:
 
         self._remembered.do(take)
 
-    def find(self, input_hashes: Iterable[str]) -> dict[str, Vector]:
-        """The vectors there are, by input hash: float32 arrays of shape (D,). What is not found is left out."""
+    def find(self, input_hashes: Iterable[str]) -> dict[str, Known]:
+        """The vectors there are, by input hash. What is not found is left out."""
         wanted = sorted(set(input_hashes))
         return self._remembered.do(lambda connection: self._find(connection, wanted))
 
@@ -101,8 +109,8 @@ class VectorLookup:
                 _take_batch(connection, self._store.chain(self._dataset, batch), number, state)
         self._listings[self._remembered.database] = Listing(name, now)
 
-    def _find(self, connection: sqlite3.Connection, wanted: list[str]) -> dict[str, Vector]:
-        found: dict[str, Vector] = {}
+    def _find(self, connection: sqlite3.Connection, wanted: list[str]) -> dict[str, Known]:
+        found: dict[str, Known] = {}
         for ref, rows in _candidates(connection, wanted):
             missing = {row: input_hash for row, input_hash in rows.items() if input_hash not in found}
             if not missing:
@@ -169,15 +177,16 @@ def _candidates(connection: sqlite3.Connection, wanted: list[str]) -> list[tuple
     return sorted(rows.items(), key=lambda item: item[0].id, reverse=True)
 
 
-def _read_rows(part: Part, wanted: dict[int, str]) -> Iterator[tuple[str, Vector]]:
+def _read_rows(part: Part, wanted: dict[int, str]) -> Iterator[tuple[str, Known]]:
     """The vectors of some rows, of row groups that hold any; a row that carries another hash is left out."""
     start = 0
     for number, count in enumerate(part.group_rows()):
         rows = [row - start for row in wanted if start <= row < start + count]
         if rows:
-            group = part.read_group(number, ("input_hash", "embedding")).take(rows)
+            group = part.read_group(number, READ).take(rows)
             vectors = group.column("embedding").flatten().to_numpy().reshape(len(rows), -1)
-            for row, input_hash, vector in zip(rows, group.column("input_hash").to_pylist(), vectors, strict=True):
+            said = (group.column(name).to_pylist() for name in ("input_hash", "precision"))
+            for row, input_hash, precision, vector in zip(rows, *said, vectors, strict=True):
                 if wanted[start + row] == input_hash:
-                    yield input_hash, vector
+                    yield input_hash, Known(vector, precision or "fp32")
         start += count

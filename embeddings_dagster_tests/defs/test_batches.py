@@ -20,7 +20,7 @@ from embeddings_dagster.errors import (
     ReadFailed,
     SettingsError,
 )
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.defs.making import make_pictures, make_settings
 
 
@@ -69,7 +69,10 @@ def test_a_source_that_is_gone_fails_once_and_says_why(instance: dg.DagsterInsta
 def test_a_wrong_run_config_fails_once_and_names_the_key(project: Project, instance: dg.DagsterInstance) -> None:
     result = materialise(project, instance, batch_size=0)
     failure = result.failure_data_for_node("dino_embeddings")
-    assert "SettingsError: run config batch_size: Input should be greater than" in failure.user_failure_data.description
+    assert (
+        "SettingsError: run config batch_size: Value error, 0 is neither a number from 1 to 4096 nor"
+        in failure.user_failure_data.description
+    )
 
 
 def test_a_failed_picture_is_a_row_of_the_failure_table_and_no_failed_run(

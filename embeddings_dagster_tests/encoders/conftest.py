@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from embeddings_dagster.encoders import unload
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from embeddings_dagster.encoders.files import is_folder, locate, missing, wanted
 from embeddings_dagster.errors import ModelUnavailable
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 
 REPOSITORY = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from embeddings_dagster.encoders import identify
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 from embeddings_dagster_tests.encoders.hub_server import HubServer
 
@@ -22,7 +22,7 @@ IDENTIFY = """
 import json, sys
 from embeddings_dagster.encoders import identify
 from embeddings_dagster.errors import ModelError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 name, revision, download = sys.argv[1:]
 model = ModelSettings(kind="clip", model=name, revision=revision or None)
 try:

@@ -6,7 +6,7 @@ import pytest
 from embeddings_dagster.encoders import identify
 from embeddings_dagster.encoders.identity import remembered_sha256
 from embeddings_dagster.errors import ModelError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 
 
@@ -106,7 +106,7 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_kind_is_named_as_such(clip_folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"no weights named 'layernorm.weight', so it is not one of kind 'dino'"):
+    with pytest.raises(ModelError, match=r"is of type 'clip', and kind dino takes .*; set its `kind` to clip"):
         identify(ModelSettings(kind="dino", model=str(clip_folder)))
 
 

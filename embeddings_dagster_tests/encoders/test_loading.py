@@ -9,7 +9,7 @@ import pytest
 from embeddings_dagster.encoders import encode_image, load, unload
 from embeddings_dagster.encoders.runtime import choose_device
 from embeddings_dagster.errors import DeviceUnavailable, ModelError
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 
 MANY_THREADS_FIRST = """
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from PIL import Image
 from embeddings_dagster.encoders import encode_image, load
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 models = [ModelSettings(kind=kind, model="bundled:" + kind) for kind in ("clip", "dino")]
 barrier = Barrier(8)
 def work(number):
@@ -86,7 +86,7 @@ def test_tensors_of_other_shapes_are_an_error(clip_folder: Path) -> None:
 
 def test_a_config_that_does_not_parse_is_an_error_with_the_folder(clip_folder: Path) -> None:
     (clip_folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"the model '.*/clip' in '.*/clip' cannot be loaded on cpu \("):
+    with pytest.raises(ModelError, match=r"config.json' does not say what type of model it is \(JSONDecodeError"):
         load(clip(clip_folder))
 
 
@@ -96,7 +96,7 @@ def test_code_that_a_model_brings_along_is_not_run(clip_folder: Path, tmp_path: 
     config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
     (clip_folder / "config.json").write_text(json.dumps(config))
     (clip_folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="is of type 'unheard-of'"):
         load(clip(clip_folder))
     assert not (tmp_path / "ran").exists()
 

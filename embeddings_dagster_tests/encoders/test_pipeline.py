@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from embeddings_dagster.encoders import Encoded, Unit, Vectors, encode_image, encode_units
-from embeddings_dagster.encoders.pipeline import is_out_of_memory
-from embeddings_dagster.errors import DecodeFailed, EncodeFailed, ItemError, NotFinite, OutOfMemory, Stopped
+from embeddings_dagster.encoders.base import Prepared
+from embeddings_dagster.encoders.work import is_out_of_memory
+from embeddings_dagster.errors import (
+    DecodeFailed,
+    DecoderUnavailable,
+    EncodeFailed,
+    ItemError,
+    NotFinite,
+    OutOfMemory,
+    Stopped,
+)
+from embeddings_dagster.images.regions import Box
 from embeddings_dagster_tests.encoders.tiny import unit
 
 NAN, ZERO, BAD, ODD, HUGE = b"nan", b"zero", b"bad", b"odd", b"huge"
@@ -24,7 +34,14 @@ class Counting:
 
     memory: int = 10**9
     whole_image: bool = False
+    streams: int = 1
+    enough: int = 0
+    max_regions: int | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    gate: None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     name: str = "counting"
     dimension: int = 2
     image_size: tuple[int, int] = (1, 1)
@@ -34,7 +51,11 @@ class Counting:
     def prepare(self, image: Image.Image, unit: Unit) -> Vectors:
         return np.full((len(unit.regions), 3, 1, 1), np.asarray(image)[0, 0, 0], dtype=np.float32)
 
-    def encode(self, pixels: Vectors, batch_size: int) -> Vectors:
+    def begin_stream(self) -> None:
+        self.begun.append(threading.current_thread().name)
+
+    def encode(self, images: Sequence[Prepared], batch_size: int) -> Vectors:
+        pixels = np.concatenate([image.pixels for image in images])
         self.calls.append((len(pixels), batch_size))
         at_once = min(len(pixels), batch_size)
         if at_once > self.memory or 255 in pixels:
@@ -48,6 +69,9 @@ class Counting:
     def encode_text(self, texts: Sequence[str]) -> Vectors:
         raise NotImplementedError
 
+    def encode_long_text(self, texts: Sequence[str]) -> Vectors:
+        raise NotImplementedError
+
     def close(self) -> None:
         return None
 
@@ -55,7 +79,7 @@ class Counting:
 SPECIAL = {HUGE: 255, NAN: 254, ZERO: 253}
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, at_least: int = 0) -> Image.Image:
     if data == BAD:
         raise DecodeFailed("truncated")
     if data == ODD:
@@ -82,7 +106,7 @@ def outcome(encoded: Encoded) -> object:
 
 
 def preparing_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prepare")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("prepare", "encode"))]
 
 
 def test_order_is_kept_however_long_decoding_takes() -> None:
@@ -126,21 +150,22 @@ def test_out_of_memory_halves_the_batch_and_it_stays_so() -> None:
     encoder = Counting(memory=3)
     found = run(encoder, units(*(b"%d" % n for n in range(1, 25))), batch_size=12)
     assert [outcome(each) for each in found] == list(range(1, 25))
-    assert encoder.calls == [(12, 12), (12, 6), (12, 3), (12, 3)]
+    assert encoder.calls[:3] == [(12, 12), (12, 6), (12, 3)]
+    assert {size for _, size in encoder.calls[3:]} == {3}
 
 
 def test_an_image_too_large_even_alone_fails_alone() -> None:
     encoder = Counting()
     found = run(encoder, units(b"1", b"2", HUGE, b"4", b"5", b"6"))
     assert [outcome(each) for each in found] == [1, 2, "OutOfMemory", 4, 5, 6]
-    assert encoder.calls == [(4, 4), (4, 2), (4, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]
+    assert encoder.calls[:7] == [(4, 4), (4, 2), (4, 1), (1, 1), (1, 1), (1, 1), (1, 1)]
     assert found[2].error is not None
     assert found[2].error.retryable
 
 
 def test_any_other_failure_of_the_model_stops_the_work_and_says_of_what() -> None:
     class Broken(Counting):
-        def encode(self, pixels: Vectors, batch_size: int) -> Vectors:
+        def encode(self, images: Sequence[Prepared], batch_size: int) -> Vectors:
             raise RuntimeError("device-side assert triggered")
 
     message = r"'counting' failed on a batch of 2 images \(RuntimeError: device-side assert triggered\)"
@@ -155,9 +180,6 @@ def test_an_image_with_many_regions_is_never_split() -> None:
     found = run(encoder, given, batch_size=4)
     assert [each.vectors.shape for each in found if each.vectors is not None] == [(n + 2, 2) for n in range(5)]
     assert [regions for regions, _ in encoder.calls] == [5, 4, 5, 6]
-    alone = Counting(whole_image=True)
-    run(alone, given, batch_size=4)
-    assert [regions for regions, _ in alone.calls] == [2, 3, 4, 5, 6]
 
 
 def test_nothing_in_gives_nothing_out() -> None:
@@ -175,7 +197,7 @@ def test_only_so_much_is_read_ahead_as_two_batches_need() -> None:
             yield each
 
     for done, _ in enumerate(encode_units(Counting(), source(), decode, batch_size=4, threads=2)):
-        assert read <= done + 4 + 4 + 2 + 1
+        assert read <= done + 3 * 4 + 4 + 2 + 1
 
 
 def test_large_files_bound_how_far_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +211,7 @@ def test_large_files_bound_how_far_is_read_ahead(monkeypatch: pytest.MonkeyPatch
             yield unit(f"image {n}", b"1" + b" " * 4000)
 
     for done, _ in enumerate(encode_units(Counting(), source(), decode, batch_size=1, threads=30)):
-        assert read <= done + 4
+        assert read <= done + 6
 
 
 def test_a_stop_is_obeyed_within_a_batch_and_leaves_no_thread() -> None:
@@ -241,10 +263,10 @@ def test_pictures_are_decoded_while_the_model_works() -> None:
     decoded = threading.Event()
 
     class Waiting(Counting):
-        def encode(self, pixels: Vectors, batch_size: int) -> Vectors:
-            if 3 in pixels:
+        def encode(self, images: Sequence[Prepared], batch_size: int) -> Vectors:
+            if any(3 in image.pixels for image in images):
                 assert decoded.wait(timeout=10)
-            return super().encode(pixels, batch_size)
+            return super().encode(images, batch_size)
 
     def watched(data: bytes) -> Image.Image:
         if data == b"5":
@@ -260,12 +282,65 @@ def test_pictures_are_decoded_while_the_model_works() -> None:
     kinds=st.lists(st.sampled_from([b"1", b"20", b"77", BAD, NAN, ZERO, ODD, HUGE]), max_size=25),
     batch_size=st.integers(1, 9),
     memory=st.integers(1, 9),
+    streams=st.integers(1, 4),
 )
-def test_batches_and_memory_change_no_result(kinds: list[bytes], batch_size: int, memory: int) -> None:
+def test_batches_streams_and_memory_change_no_result(
+    kinds: list[bytes], batch_size: int, memory: int, streams: int
+) -> None:
     given = units(*kinds)
-    together = [outcome(each) for each in run(Counting(memory=memory), given, batch_size=batch_size)]
+    encoder = Counting(memory=memory, streams=streams)
+    together = [outcome(each) for each in run(encoder, given, batch_size=batch_size)]
     alone = [outcome(each) for one in given for each in run(Counting(), [one], batch_size=1)]
     assert together == alone
+
+
+def test_batches_are_encoded_side_by_side_in_threads_that_were_begun_once() -> None:
+    """Each of two batches waits, in the model, until the other is there too: one at a time they would wait for ever."""
+    together = threading.Barrier(2, timeout=10)
+
+    class Meeting(Counting):
+        def encode(self, images: Sequence[Prepared], batch_size: int) -> Vectors:
+            together.wait()
+            return super().encode(images, batch_size)
+
+    encoder = Meeting(streams=2)
+    found = run(encoder, units(*(b"%d" % n for n in range(1, 17))), batch_size=4)
+    assert [outcome(each) for each in found] == list(range(1, 17))
+    assert len(encoder.begun) == len(set(encoder.begun)) == 2
+
+
+def test_regions_beyond_what_the_model_takes_fail_alone() -> None:
+    page = unit("page", b"7", boxes=(None,) * 5)
+    (found,) = run(Counting(max_regions=3), [page])
+    assert found.vectors is not None
+    assert found.vectors.shape == (3, 2)
+    assert [region.region for region in found.unit.regions] == [0, 1, 2]
+    assert {region: type(error).__name__ for region, error in found.left_out.items()} == {
+        3: "TooManyRegions",
+        4: "TooManyRegions",
+    }
+
+
+def test_a_picture_may_be_reduced_only_where_no_region_is_cut_out_of_it() -> None:
+    asked = []
+
+    def reducing(data: bytes, *, at_least: int = 0) -> Image.Image:
+        asked.append(at_least)
+        return decode(data)
+
+    box = Box(0, 0, 1, 1)
+    given = [unit("whole", b"1"), unit("page", b"2", boxes=(None, box))]
+    run(Counting(enough=448), given, decode=reducing)
+    assert sorted(asked) == [0, 448]
+
+
+def test_a_decoder_that_cannot_be_started_is_no_pictures_fault() -> None:
+    def unavailable(data: bytes, *, at_least: int = 0) -> Image.Image:
+        raise DecoderUnavailable("no process can be started")
+
+    with pytest.raises(DecoderUnavailable):
+        run(Counting(), units(b"1", b"2"), decode=unavailable)
+    assert preparing_threads() == []
 
 
 def test_one_picture_of_a_query_is_encoded_or_says_why_not() -> None:

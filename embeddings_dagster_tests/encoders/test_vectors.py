@@ -3,86 +3,51 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from embeddings_dagster.encoders import Encoder, encode_image, identify, load
-from embeddings_dagster.encoders.clip import TEXTS_AT_ONCE
+from embeddings_dagster.encoders import encode_image, identify, load
+from embeddings_dagster.encoders.text_side import TEXTS_AT_ONCE
 from embeddings_dagster.errors import EmptyRegion, ModelError
 from embeddings_dagster.images.regions import Box
-from embeddings_dagster.settings import ModelSettings
-from embeddings_dagster_tests.encoders import tiny
-from embeddings_dagster_tests.encoders.tiny import cosines
+from embeddings_dagster.settings_models import ModelSettings
+from embeddings_dagster_tests.encoders import tiny, tiny_kin
+from embeddings_dagster_tests.encoders.comparison import TEXTS, assert_same_directions, ours, their_texts, theirs
 
 BUNDLED = Path(__file__).parents[2] / "embeddings_dagster/bundled"
 BUNDLED_CLIP = ModelSettings(kind="clip", model="bundled:clip")
 BUNDLED_DINO = ModelSettings(kind="dino", model="bundled:dino")
 PICTURES = [tiny.picture(seed, size) for seed, size in enumerate([(475, 475), (300, 200), (17, 90)])]
-TEXTS = ["red heart", "a dog face", "", "pizza " * 200, "naïve ✨ 犬"]
-
-
-def ours(encoder: Encoder, images: list[Image.Image], batch_size: int = 2) -> np.ndarray:
-    pixels = np.concatenate([encoder.prepare(image, tiny.unit("x")) for image in images])
-    return encoder.encode(pixels, batch_size)
-
-
-def theirs(folder: Path, processor: str, images: list[Image.Image]) -> np.ndarray:
-    """What a plain script with transformers makes of the pictures, one at a time."""
-    import torch
-    import transformers
-
-    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    prepare = getattr(transformers, processor).from_pretrained(folder)
-    rows = []
-    with torch.no_grad():
-        for image in images:
-            pixels = prepare(images=image, return_tensors="pt")["pixel_values"]
-            found: Any = model.get_image_features(pixels) if hasattr(model, "get_image_features") else model(pixels)
-            rows.append(found.pooler_output[0].numpy())
-    return np.stack(rows)
-
-
-def their_texts(folder: Path, texts: list[str], words: int) -> np.ndarray:
-    import torch
-    import transformers
-
-    model = transformers.CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    with torch.no_grad():
-        tokens = [tokenizer(text, truncation=True, max_length=words, return_tensors="pt") for text in texts]
-        found = [model.get_text_features(each["input_ids"]).pooler_output[0].numpy() for each in tokens]
-    return np.stack(found)
-
-
-def assert_same_directions(mine: np.ndarray, reference: np.ndarray) -> None:
-    assert mine.dtype == np.float32
-    assert np.allclose(np.linalg.norm(mine, axis=1), 1, atol=1e-6)
-    assert cosines(reference, np.roll(reference, 1, axis=0)).max() < 0.9999, "too alike to tell a mix-up"
-    assert cosines(mine, reference).min() >= 0.999999
-    assert np.allclose(mine, reference / np.linalg.norm(reference, axis=1, keepdims=True), atol=1e-5)
 
 
 def test_a_clip_of_the_published_size_is_transformers_own(tmp_path: Path) -> None:
     model = tiny.save_clip(tmp_path, tiny.full_clip_config())
     encoder = load(model)
     assert (encoder.dimension, encoder.image_size, identify(model).dimension) == (512, (224, 224), 512)
-    assert_same_directions(ours(encoder, PICTURES), theirs(tmp_path, "CLIPImageProcessorPil", PICTURES))
+    assert_same_directions(ours(encoder, PICTURES), theirs(tmp_path, PICTURES))
     assert_same_directions(encoder.encode_text(TEXTS[:3]), their_texts(tmp_path, TEXTS[:3], 77))
 
 
 def test_a_dino_of_the_published_size_is_transformers_own(tmp_path: Path) -> None:
     encoder = load(tiny.save_dino(tmp_path, tiny.full_dino_config(), size=224))
     assert (encoder.dimension, encoder.image_size) == (384, (224, 224))
-    assert_same_directions(ours(encoder, PICTURES), theirs(tmp_path, "BitImageProcessorPil", PICTURES))
+    assert_same_directions(ours(encoder, PICTURES), theirs(tmp_path, PICTURES))
+
+
+def test_a_siglip_of_the_published_size_is_transformers_own(tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece", reason="the tokenizer of SigLIP needs it")
+    model = tiny_kin.save_siglip(tmp_path, tiny_kin.full_siglip_config())
+    encoder = load(model)
+    assert (encoder.dimension, encoder.image_size, identify(model).dimension) == (768, (224, 224), 768)
+    assert_same_directions(ours(encoder, PICTURES), theirs(tmp_path, PICTURES))
+    assert_same_directions(encoder.encode_text(TEXTS[:3]), their_texts(tmp_path, TEXTS[:3], 64, fills_up=True))
 
 
 def test_the_bundled_models_are_transformers_own() -> None:
     clip, dino = load(BUNDLED_CLIP), load(BUNDLED_DINO)
-    assert_same_directions(ours(clip, PICTURES), theirs(BUNDLED / "clip", "CLIPImageProcessorPil", PICTURES))
-    assert_same_directions(ours(dino, PICTURES), theirs(BUNDLED / "dino", "BitImageProcessorPil", PICTURES))
+    assert_same_directions(ours(clip, PICTURES), theirs(BUNDLED / "clip", PICTURES))
+    assert_same_directions(ours(dino, PICTURES), theirs(BUNDLED / "dino", PICTURES))
     words = json.loads((BUNDLED / "clip/config.json").read_text())["text_config"]["max_position_embeddings"]
     assert_same_directions(clip.encode_text(TEXTS), their_texts(BUNDLED / "clip", TEXTS, words))
 
@@ -119,7 +84,7 @@ def test_texts_may_be_asked_for_from_several_threads(tiny_clip: ModelSettings) -
 def test_regions_are_cropped_from_the_page(tiny_dino: ModelSettings) -> None:
     encoder, page = load(tiny_dino), tiny.picture(5, (60, 40))
     panels = encoder.prepare(page, tiny.unit("page", boxes=(None, Box(10, 5, 30, 20), Box(50, 30, 99, 99))))
-    assert panels.shape == (3, 3, 32, 32)
+    assert (panels.shape, panels.dtype) == ((3, 32, 32, 3), np.uint8)
     assert np.array_equal(panels[1], encoder.prepare(page.crop((10, 5, 40, 25)), tiny.unit("panel"))[0])
     with pytest.raises(EmptyRegion, match="covers nothing"):
         encoder.prepare(page, tiny.unit("page", boxes=(Box(60, 0, 5, 5),)))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from embeddings_dagster.encoders import Region, Unit
 from embeddings_dagster.images.regions import Box
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 
 WORDS = ["<pad>", "<unk>", "<bos>", "<eos>", "a", "red", "heart", "dog", "pizza", "blue", "cat", "face"]
 PAD, UNK, BOS, EOS = range(4)
@@ -85,15 +85,15 @@ def _save(folder: Path, kind: Any, config: Any, seed: int, options: dict[str, An
     network.half().save_pretrained(folder, **options)
 
 
-def save_processor(folder: Path, kind: str, size: int, **changes: object) -> None:
+def save_processor(folder: Path, kind: str, edge: int, **changes: object) -> None:
     settings = {
         "image_processor_type": kind,
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": size},
+        "size": {"shortest_edge": edge},
         "resample": 3,
         "do_center_crop": True,
-        "crop_size": {"height": size, "width": size},
+        "crop_size": {"height": edge, "width": edge},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

@@ -9,7 +9,7 @@ from embeddings_dagster.engines import Engine, LocalEngine
 from embeddings_dagster.errors import DeviceUnavailable, Stopped
 from embeddings_dagster.images.decode import decode
 from embeddings_dagster.images.rules import DecodeRules
-from embeddings_dagster.settings import ModelSettings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
 
 MODEL = ModelSettings(kind="clip", model="bundled:clip", batch_size=4)

@@ -289,3 +289,11 @@ def test_many_threads_decode_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_memory_of_a_picture_is_kept_for_the_next() -> None:
+    data = file_of(Image.new("RGB", (400, 400)), "PNG")
+    before = Image.core.get_stats()["reused_blocks"]
+    for _ in range(2):
+        decode(data, RULES)
+    assert Image.core.get_stats()["reused_blocks"] > before

@@ -11,7 +11,8 @@ from embeddings_dagster.encoders import Region, Unit, encode_units, identify, lo
 from embeddings_dagster.errors import ImageError, ModelError
 from embeddings_dagster.images import decode, to_rgb
 from embeddings_dagster.search import SearchService
-from embeddings_dagster.settings import ModelSettings, Settings
+from embeddings_dagster.settings import Settings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.index import refresh_index

@@ -10,10 +10,11 @@ import pytest
 from embeddings_dagster.errors import BadQuery, CorruptFile, IndexUnavailable, ModelUnavailable, UnknownItem
 from embeddings_dagster.search import SearchService
 from embeddings_dagster.search.opened import LOOK_SECONDS
-from embeddings_dagster.settings import ModelSettings, Settings
+from embeddings_dagster.settings import Settings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.settings_sources import FolderSource
 from embeddings_dagster.stages.index_versions import index_rollback
-from embeddings_dagster.stages.models import switch
+from embeddings_dagster.stages.switching import switch_by_hand
 from embeddings_dagster.store.tables import RAW
 from embeddings_dagster_tests.index.helpers import vector
 from embeddings_dagster_tests.stages.index_world import IDENTITY, MODEL, OTHER_IDENTITY, World, make_world, whole
@@ -162,10 +163,22 @@ def test_search_reads_the_serving_fingerprint_until_the_switch(world: World, ser
     new.write("1", whole("n"))
     new.refresh()
     assert service.search(vector=vector("x")).fingerprint == IDENTITY.fingerprint
-    switch(world.store, MODEL, OTHER_IDENTITY.fingerprint)
+    switch_by_hand(world.store, MODEL, OTHER_IDENTITY)
     service.refresh()
     found = service.search(vector=vector("x"))
     assert (found.fingerprint, [hit.image_id for hit in found.hits]) == (OTHER_IDENTITY.fingerprint, ["art:n"])
+
+
+def test_a_switch_by_hand_is_taken_up_within_a_second_there_and_back(world: World, service: SearchService) -> None:
+    new = World(world.context, world.log, OTHER_IDENTITY)
+    new.write("1", whole("n"))
+    new.refresh()
+    for digits, expected in ((None, OTHER_IDENTITY), (IDENTITY.fp12, IDENTITY)):
+        switch_by_hand(world.store, MODEL, OTHER_IDENTITY, digits)
+        deadline = time.monotonic() + 10 * LOOK_SECONDS
+        while service.search(vector=vector("x")).fingerprint != expected.fingerprint:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_text_is_not_encoded_by_another_model_than_the_index(service: SearchService) -> None:

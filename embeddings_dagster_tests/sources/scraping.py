@@ -69,7 +69,7 @@ def check(source: ScrapedSource, scan: Scan) -> None:
 
 def all_records(source: ScrapedSource, scan: Scan) -> dict[tuple[str, str, int], Record]:
     """The records of all entries, read by another source object as another process would."""
-    other, found = ScrapedSource(source.name, source.root, prefix=source._prefix), {}
+    other, found = ScrapedSource(source.name, source.root, prefix=source._prefix, text=source._text), {}
     for batch in scan.entries["batch"].unique().to_pylist():
         rows = scan.entries.filter([each == batch for each in scan.entries["batch"].to_pylist()])
         records = other.records(batch, rows)

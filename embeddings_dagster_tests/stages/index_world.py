@@ -15,7 +15,8 @@ from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import Generation, Generations
 from embeddings_dagster.index.segment import read_rows
-from embeddings_dagster.settings import ModelSettings, Settings
+from embeddings_dagster.settings import Settings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.index import IndexReport, refresh_index

@@ -1,4 +1,4 @@
-"""The registry: the first fingerprint serves, and a better one takes over when it can answer for every batch."""
+"""The registry: the first fingerprint serves, and every one is recorded with all that loads it."""
 
 import threading
 from pathlib import Path
@@ -6,20 +6,11 @@ from pathlib import Path
 import pytest
 
 from embeddings_dagster.encoders import ModelIdentity
-from embeddings_dagster.errors import ModelError, UnknownItem
-from embeddings_dagster.settings import ModelSettings
-from embeddings_dagster.stages.models import (
-    ModelRecord,
-    newest_version,
-    records,
-    register,
-    serving,
-    switch,
-    switch_when_ready,
-)
-from embeddings_dagster.store import Failure, Store
-from embeddings_dagster.store.tables import RGB
-from embeddings_dagster_tests.stages.index_world import IDENTITY, MODEL, NOON, OTHER_IDENTITY, World, make_world, whole
+from embeddings_dagster.errors import ModelError
+from embeddings_dagster.settings_models import ModelSettings
+from embeddings_dagster.stages.models import ModelRecord, newest_version, records, register, serving
+from embeddings_dagster.store import Store
+from embeddings_dagster_tests.stages.index_world import IDENTITY, MODEL, NOON, OTHER_IDENTITY, World, make_world
 
 SETTINGS = ModelSettings(kind="dino", model="bundled:dino", batch_size=7)
 
@@ -41,14 +32,6 @@ def served(store: Store) -> str | None:
 
 def identity(number: int) -> ModelIdentity:
     return ModelIdentity("bundled:dino", f"{number:064x}"[::-1], 8, {})
-
-
-def rgb(world: World, batch: str) -> str:
-    """Commit a version of `rgb_images` of a batch, with one failure so that it says something; returns its content."""
-    chain = world.store.chain("rgb_images", f"art__{batch}")
-    writer = chain.writer(RGB, run_id="run", label={"recipe": "r"})
-    writer.fail(Failure(f"art:{batch}", 0, "h", "rgb_images", "DecodeFailed", "bad", False, NOON))
-    return writer.finish(inputs={}, total=1).content
 
 
 def test_the_first_one_serves(store: Store) -> None:
@@ -96,58 +79,7 @@ def test_registering_at_once_loses_nobody(store: Store) -> None:
     assert sum(each.serving for each in records(store, MODEL)) == 1
 
 
-def test_switching_takes_the_first_digits(store: Store) -> None:
-    register(store, MODEL, IDENTITY, SETTINGS)
-    register(store, MODEL, OTHER_IDENTITY, SETTINGS)
-    assert switch(store, MODEL, OTHER_IDENTITY.fp12).fingerprint == OTHER_IDENTITY.fingerprint
-    assert served(store) == OTHER_IDENTITY.fingerprint
-
-
-@pytest.mark.parametrize("name", ["c0ffee", ""])
-def test_switching_to_nothing_known_names_what_is(store: Store, name: str) -> None:
-    register(store, MODEL, IDENTITY, SETTINGS)
-    with pytest.raises(UnknownItem, match="registered: 0123456789ab"):
-        switch(store, MODEL, name)
-
-
 def test_settings_from_the_future_are_an_error_with_a_remedy() -> None:
     record = ModelRecord(MODEL, "f" * 64, 8, {"kind": "telepathy", "model": "x"}, {}, NOON, "", True)
     with pytest.raises(ModelError, match=r"settings that this release cannot use \(kind\).*model switch toy"):
         record.model_settings()
-
-
-def test_nothing_to_switch_while_the_settings_fingerprint_serves(world: World) -> None:
-    register(world.store, MODEL, IDENTITY, SETTINGS)
-    assert not switch_when_ready(world.context, MODEL, IDENTITY).switched
-
-
-def test_a_fingerprint_without_index_does_not_serve(world: World) -> None:
-    register(world.store, MODEL, IDENTITY, SETTINGS)
-    outcome = switch_when_ready(world.context, MODEL, OTHER_IDENTITY)
-    assert (outcome.switched, outcome.reasons) == (False, ("ba9876543210 has no index yet",))
-
-
-def test_the_switch_follows_when_all_batches_are_complete_and_the_checks_pass(world: World) -> None:
-    contents = {batch: rgb(world, batch) for batch in ("1", "2")}
-    new = World(world.context, world.log, OTHER_IDENTITY)
-    for batch, content in contents.items():
-        world.write(batch, whole(f"p{batch}"), rgb=content)
-    world.refresh()
-
-    new.write("1", whole("p1"), rgb=contents["1"])
-    new.refresh()
-    assert switch_when_ready(world.context, MODEL, OTHER_IDENTITY).reasons == ("batch art__2 is not encoded",)
-
-    new.write("2", whole("p2"), rgb="an older state of rgb_images")
-    reasons = switch_when_ready(world.context, MODEL, OTHER_IDENTITY).reasons
-    assert reasons[0] == "batch art__2 is out of date"
-    assert reasons[1].startswith("index_consumed_is_current: 1 batches changed since")
-    assert reasons[2].startswith("index_rows_equal_live_rows: 1 rows for 2 live ones")
-    assert served(world.store) == IDENTITY.fingerprint
-
-    new.write("2", whole("p2"), rgb=contents["2"])
-    new.refresh()
-    outcome = switch_when_ready(world.context, MODEL, OTHER_IDENTITY)
-    assert (outcome.switched, outcome.reasons, outcome.serving) == (True, (), OTHER_IDENTITY.fingerprint)
-    assert served(world.store) == OTHER_IDENTITY.fingerprint
-    assert not switch_when_ready(world.context, MODEL, OTHER_IDENTITY).switched

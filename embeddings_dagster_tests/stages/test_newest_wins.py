@@ -13,7 +13,8 @@ from embeddings_dagster.engines import LocalEngine
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import Generations
 from embeddings_dagster.index.segment import read_rows
-from embeddings_dagster.settings import ModelSettings, Settings, settings_from
+from embeddings_dagster.settings import Settings, settings_from
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.settings_yaml import Document
 from embeddings_dagster.stages import looks as looks_module
 from embeddings_dagster.stages import settling as settling_module

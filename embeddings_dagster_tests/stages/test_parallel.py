@@ -55,3 +55,20 @@ def test_threads_end_when_the_consumer_stops_early() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert stage_threads() == 0
+
+
+def test_what_is_at_work_and_waiting_weighs_no_more_than_allowed() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for weight in (5, 3, 2, 9, 40, 1, 1):
+            taken.append(weight)
+            yield weight
+
+    results = ordered_map(lambda weight: weight, items(), threads=4, weight=lambda weight: weight, most=10)
+    out, begun = [], []
+    for result in results:
+        out.append(result)
+        begun.append(len(taken) - 1)  # the last one taken waits for this result to be gone
+    assert out == [5, 3, 2, 9, 40, 1, 1]
+    assert begun[:5] == [3, 3, 3, 4, 5], "10 begun; nothing beside 9; the heavy one alone"

@@ -45,6 +45,12 @@ def test_an_image_is_made_whole_or_left_alone(
     assert all((key.image_id in made.images) == (key in made.todo) for key in wanted)
 
 
+def test_the_images_are_gathered_once_however_often_they_are_asked_for() -> None:
+    made = plan({A: "1", B: "2"}, {}, {})
+    assert made.images == {"s:a", "s:b"}
+    assert made.images is made.images, "a loop over the images of a batch asks for each of them"
+
+
 @given(states, states)
 def test_what_is_kept_is_equal_and_what_is_made_differs_or_has_a_sibling_that_does(
     wanted: dict[Key, str], present: dict[Key, str]

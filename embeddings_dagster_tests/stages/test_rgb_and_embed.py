@@ -15,7 +15,8 @@ from embeddings_dagster.engines import LocalEngine
 from embeddings_dagster.errors import CorruptFile, UnknownItem
 from embeddings_dagster.ids import Key
 from embeddings_dagster.images import DecodeRules, decode
-from embeddings_dagster.settings import ModelSettings, Settings, load_settings
+from embeddings_dagster.settings import Settings, load_settings
+from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import run_embed
 from embeddings_dagster.stages.rgb import run_rgb
@@ -31,6 +32,7 @@ class CountingEngine(LocalEngine):
     """The real engine, which remembers what it was given to encode."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.encoded: list[str] = []
 
     def encode(

@@ -21,7 +21,8 @@ def lookup(store: Store) -> VectorLookup:
 
 def found(lookup: VectorLookup, *hashes: str) -> set[str]:
     vectors = lookup.find(hashes)
-    for input_hash, each in vectors.items():
+    for input_hash, (each, precision) in vectors.items():
+        assert precision == "float"  # as these rows have it
         assert each.dtype == np.float32
         assert np.array_equal(each, vector(input_hash))
     return set(vectors)

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embeddings_dagster.errors import BadRecord, ItemError, NoPicture
-from embeddings_dagster.sources.base import SCAN, Problem, Record
+from embeddings_dagster.sources.base import SCAN, Plain, Problem, Record
 from embeddings_dagster.sources.catalog.items import Item, Items
 from embeddings_dagster.sources.catalog.layout import Layouts
 from embeddings_dagster.sources.catalog.packed import Growing, PackedMetadata, positions
 from embeddings_dagster.sources.catalog.repeats import ROWS, Repeats
 from embeddings_dagster.sources.catalog.rows import BLANK_ROW, REPEATED_ID, CatalogRules, Report, Row, Unusable
+from embeddings_dagster.sources.item_text import text_regions, unread
 
 # The pictures of all rows; `row` counts usable rows from 0.
 _PICTURES = pa.schema(
@@ -32,13 +33,14 @@ _FAULTS: tuple[type[ItemError], ...] = (NoPicture, BadRecord)
 @dataclass(frozen=True)
 class Contents:
     """`entries`: schema `SCAN`, sorted. `origin`: for each entry its row among `metadata`, and its fault if it has one.
-    `ignored` rows and the items of the entries are all rows there are."""
+    `ignored` rows and the items of the entries are all rows there are. `text`: as the rules have it."""
 
     entries: pa.Table
     origin: pa.Table
     metadata: PackedMetadata
     problems: tuple[Problem, ...]
     ignored: Mapping[str, int]
+    text: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +54,7 @@ class Contents:
         asked = set(zip(wanted["local_id"].to_pylist(), wanted["ordinal"].to_pylist(), strict=True))
         columns = (entries["local_id"], entries["ordinal"], origin["row"], origin["fault"], origin["kind"])
         return {
-            (local_id, ordinal): Record(metadata[row], fault=_fault(fault, kind))
+            (local_id, ordinal): _record(metadata[row], self.text, _fault(fault, kind))
             for local_id, ordinal, row, fault, kind in zip(*(each.to_pylist() for each in columns), strict=True)
             if (local_id, ordinal) in asked
         }
@@ -66,7 +68,7 @@ def read_contents(rows: Iterator[Row], rules: CatalogRules, report: Report) -> C
     """
     layouts = Layouts(rules, report)
     items = Items(rules, layouts, report)
-    built = _Building(report)
+    built = _Building(report, rules.text)
     for row in rows:
         item = items.item(row)
         if item is None:
@@ -92,22 +94,25 @@ def _check(layouts: Layouts, rules: CatalogRules, report: Report, *, any_row: bo
 
 
 class _Building:
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, text: tuple[str, ...]) -> None:
         self._report = report
+        self._text = text
+        self._any_text = False
         self._rows = Growing(ROWS)
         self._pictures = Growing(_PICTURES)
         self._metadata = PackedMetadata()
         self.count = 0
 
     def add(self, row: Row, item: Item) -> None:
-        plain_digest = ""
+        plain, plain_digest = _record(item.metadata, self._text), ""
+        self._any_text = self._any_text or bool(plain.regions)
         said: list[object] = []
         for ordinal, address, fault in item.pictures:
             if fault is not None:
-                digest = Record(item.metadata, fault=fault).digest()
+                digest = _record(item.metadata, self._text, fault).digest()
                 kind = _FAULTS.index(type(fault))
             else:
-                digest = plain_digest = plain_digest or Record(item.metadata).digest()
+                digest = plain_digest = plain_digest or plain.digest()
                 kind = None
             self._pictures.add(self.count, ordinal, address, digest, None if fault is None else str(fault), kind)
             said += (ordinal, address, digest)
@@ -123,6 +128,8 @@ class _Building:
         report.ignore(REPEATED_ID, len(repeats.dropped))
         repeats.tell(report, pictures, metadata)
         _tell_unnamed(repeats, rules, report, has_ids=has_ids)
+        if self._text and not self._any_text:
+            report.problem(None, unread(self._text))
         at = _sorted(pictures.select(["row", "ordinal"]), repeats)
         columns = dict(zip(pictures.column_names, pictures.columns, strict=True))
         del pictures
@@ -131,7 +138,7 @@ class _Building:
         kept = pa.table(columns)
         entries = _entries(kept, repeats.ids.take(kept["row"]), report.name)
         origin = kept.select(["row", "fault", "kind"]).combine_chunks()
-        return Contents(entries, origin, metadata, report.problems, report.ignored)
+        return Contents(entries, origin, metadata, report.problems, report.ignored, self._text)
 
 
 def _sorted(pictures: pa.Table, repeats: Repeats) -> pa.Array:
@@ -156,6 +163,10 @@ def _entries(kept: pa.Table, local_ids: pa.ChunkedArray, name: str) -> pa.Table:
         "record_file": pa.repeat(pa.scalar(name), count),
     }
     return pa.table({f.name: columns.get(f.name, pa.nulls(count, f.type)) for f in SCAN}, schema=SCAN)
+
+
+def _record(metadata: Mapping[str, Plain], text: tuple[str, ...], fault: ItemError | None = None) -> Record:
+    return Record(metadata, regions=text_regions(metadata, text), fault=fault)
 
 
 def _fault(reason: str | None, kind: int | None) -> ItemError | None:

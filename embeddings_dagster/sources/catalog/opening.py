@@ -30,6 +30,7 @@ def open_catalog(
         fields=tuple(sorted(source.fields.items())),
         last=source.repeated == "last",
         prefix=source.prefix,
+        text=tuple(source.text),
     )
     downloads = Downloads(
         cache,

@@ -18,7 +18,8 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class CatalogRules:
-    """The settings that decide what a catalogue says. `fields`: name and type; `last`: which repeated id counts."""
+    """The settings that decide what a catalogue says. `fields`: name and type; `last`: which repeated id counts;
+    `text`: the metadata that is the text of a row's pictures."""
 
     format: str = "auto"
     encoding: str = "auto"
@@ -27,6 +28,7 @@ class CatalogRules:
     fields: tuple[tuple[str, str], ...] = ()
     last: bool = False
     prefix: str = ""
+    text: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):

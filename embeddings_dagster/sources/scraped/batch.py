@@ -4,13 +4,14 @@ Both come from here, so that the record which is hashed is the record which is h
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from embeddings_dagster.ids import escape_local_id
 from embeddings_dagster.sources.base import Record
+from embeddings_dagster.sources.item_text import text_regions, unread
 from embeddings_dagster.sources.problems import Notes
 from embeddings_dagster.sources.scraped.document import Document
 from embeddings_dagster.sources.scraped.items import IDS, LONGEST_ID, ItemRecords, item_id
@@ -36,9 +37,12 @@ class Item(NamedTuple):
 
 
 class Batch:
-    """One batch file that was read. `scraped_at`: by the file, else by its name or its folder's."""
+    """One batch file that was read. `scraped_at`: by the file, else by its name or its folder's. `text` names the
+    metadata that is the text of an item's pictures."""
 
-    def __init__(self, root: str, paths: PathReader, place: Place, document: Document, prefix: str) -> None:
+    def __init__(
+        self, root: str, paths: PathReader, place: Place, document: Document, prefix: str, text: Sequence[str] = ()
+    ) -> None:
         self.notes = Notes()
         self.ignored: Counter[str] = Counter()
         self.scraped_at = self._time(place, document.facts)
@@ -46,6 +50,7 @@ class Batch:
         self._records = ItemRecords(document.facts.get("category"), self.scraped_at, self.notes)
         self._items = document.items
         self._prefix = prefix
+        self._text = text
         self._check(document)
 
     @property
@@ -62,6 +67,7 @@ class Batch:
             OSError: the folder of an item's pictures cannot be listed.
         """
         first: dict[str, Mapping[str, object]] = {}
+        any_text = False
         for number, item in enumerate(self._items, start=1):
             if not isinstance(item, dict):
                 self._pass_over(NO_ITEM, f"entry {number:,}", "is no object; correct it")
@@ -82,7 +88,12 @@ class Batch:
             first[local_id] = item
             if only is None or local_id in only:
                 pictures = self._pictures.find(item, text, name)
-                yield Item(local_id, self._records.record(item, name), pictures)
+                record = self._records.record(item, name)
+                regions = text_regions(record.metadata, self._text)
+                any_text = any_text or bool(regions)
+                yield Item(local_id, replace(record, regions=regions) if regions else record, pictures)
+        if self._text and first and only is None and not any_text:
+            self.notes.add("text", "the batch", unread(self._text))
 
     def _pass_over(self, kind: str, name: str, reason: str) -> None:
         self.ignored[kind] += 1

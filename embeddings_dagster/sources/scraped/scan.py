@@ -1,9 +1,10 @@
 """One pass over a scraped source: which batches are read, which are left alone, and what is told of either."""
 
+import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -28,12 +29,16 @@ YOUNG_SECONDS = 60  # a file that does not parse is taken to be unfinished for s
 class ScrapedScan:
     """One pass over a source; see `ScrapedSource.scan`."""
 
-    def __init__(self, name: str, root: str, paths: PathReader, prefix: str, known: Mapping[str, str]) -> None:
-        """`root`: a real path. `known`: the marks of batches that need not be read again, by key."""
+    def __init__(
+        self, name: str, root: str, paths: PathReader, prefix: str, text: Sequence[str], known: Mapping[str, str]
+    ) -> None:
+        """`root`: a real path. `text`: see `Batch`. `known`: the marks of batches that need not be read again, by
+        key."""
         self._name = name
         self._root = root
         self._paths = paths
         self._prefix = prefix
+        self._text = text
         self._known = known
         self._problems = Problems()
         self._ignored: Counter[str] = Counter()
@@ -52,7 +57,8 @@ class ScrapedScan:
         self._left_alone |= {self._key(name) for name in layout.unfinished}
         for place in layout.places:
             key = self._key(place.name)
-            if place.mark is not None and self._known.get(key) == place.mark:
+            mark = self._mark(place)
+            if mark is not None and self._known.get(key) == mark:
                 self._left_alone.add(key)
             else:
                 self._read(place, key)
@@ -76,7 +82,7 @@ class ScrapedScan:
             document = read_document(self._root, place.record_file)
             if document.bad_lines and self._is_young(place):
                 raise BadRecord("its last line is being written")
-            batch = Batch(self._root, self._paths, place, document, self._prefix)
+            batch = Batch(self._root, self._paths, place, document, self._prefix, self._text)
             items = list(batch.items())
         except (OSError, BadRecord) as error:
             self._leave_alone(place, key, error)
@@ -88,8 +94,15 @@ class ScrapedScan:
         self._files.append((location, document.size, document.mtime_ns))
         if batch.scraped_at is not None:
             self._scraped_at[key] = batch.scraped_at
-        if place.mark is not None and not batch.incomplete:
-            self._marks[key] = place.mark
+        mark = self._mark(place)
+        if mark is not None and not batch.incomplete:
+            self._marks[key] = mark
+
+    def _mark(self, place: Place) -> str | None:
+        """The mark of what is read of a batch: other texts make other records of the same file."""
+        if place.mark is None or not self._text:
+            return place.mark
+        return f"{place.mark} {json.dumps(self._text)}"
 
     def _leave_alone(self, place: Place, key: str, error: OSError | BadRecord) -> None:
         self._left_alone.add(key)

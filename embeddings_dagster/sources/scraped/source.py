@@ -7,7 +7,7 @@ several batches is an entry in each.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,17 +26,20 @@ from embeddings_dagster.sources.scraped.scan import ScrapedScan
 class ScrapedSource:
     """The batches below `root`; see `layout` for how they are told, and `items` for what is kept.
 
-    `prefix` goes before each local id, which is the item's id.
+    `prefix` goes before each local id, which is the item's id. `text` names the metadata that is the pictures' text.
     """
 
     own_batches = True
     threads = 2  # reading and hashing: more of them wait for the same disk
 
-    def __init__(self, name: str, root: Path, *, prefix: str = "", setting: str | None = None) -> None:
+    def __init__(
+        self, name: str, root: Path, *, prefix: str = "", text: Sequence[str] = (), setting: str | None = None
+    ) -> None:
         """`setting` is how a message names the place where `root` can be corrected."""
         self.name = name
         self.root = root
         self._prefix = prefix
+        self._text = tuple(text)
         self._setting = setting or f"sources.{name}.path"
 
     def scan(self, known: Mapping[str, str] | None = None) -> Scan:
@@ -47,7 +50,7 @@ class ScrapedSource:
             SourceError: the root or a folder below it is missing, not a folder, or cannot be listed.
         """
         root = self._real_root()
-        return ScrapedScan(self.name, root, self._paths(root), self._prefix, known or {}).scan()
+        return ScrapedScan(self.name, root, self._paths(root), self._prefix, self._text, known or {}).scan()
 
     def look(self, locations: pa.ChunkedArray) -> pa.Table:
         """The size and mtime of some pictures or batch files now; see `Source.look`."""
@@ -83,7 +86,7 @@ class ScrapedSource:
 
     def _records(self, root: str, place: Place, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], Record]:
         document = read_document(root, place.record_file)
-        batch = Batch(root, self._paths(root), place, document, self._prefix)
+        batch = Batch(root, self._paths(root), place, document, self._prefix, self._text)
         return {
             (item.local_id, ordinal): record
             for item in batch.items(only={local_id for local_id, _ in wanted})

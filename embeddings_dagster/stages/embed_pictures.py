@@ -1,0 +1,79 @@
+"""Pictures as the input of a model: each region of each image, decoded from `rgb_images`."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from embeddings_dagster.encoders import Encoded, ModelIdentity, Region, Unit
+from embeddings_dagster.engines import Engine
+from embeddings_dagster.ids import Key
+from embeddings_dagster.images import Box
+from embeddings_dagster.settings_models import ModelSettings
+from embeddings_dagster.stages.carry_out import Made
+from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.opened import workshop
+from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
+from embeddings_dagster.stages.vector_rows import Wanted, vector_row
+from embeddings_dagster.store import Chain, Manifest
+
+COLUMNS = ("image_id", "region", "input_hash", "image", "box", "text")
+
+
+class Pictures:
+    """The regions of one batch, and how they are encoded."""
+
+    def __init__(
+        self,
+        context: StageContext,
+        model: ModelSettings,
+        identity: ModelIdentity,
+        engine: Engine,
+        upstream: Chain,
+        rgb: Manifest,
+    ) -> None:
+        self._context, self._model, self._engine, self._upstream, self._rgb = context, model, engine, upstream, rgb
+        self.wanted: Wanted = wanted_vectors(identity.inputs, rgb_rows(upstream, rgb, identity.inputs))
+
+    def encoded(self, todo: Collection[Key]) -> Iterator[Made]:
+        """See `embed.Inputs`."""
+        batches = self._upstream.scan(self._rgb, COLUMNS, keys=todo)
+        with workshop(self._context.settings) as pictures:
+            for each in self._engine.encode(self._model, units(batches), pictures.decode, stop=self._context.stop):
+                yield self._made(each)
+
+    def _made(self, encoded: Encoded) -> Made:
+        unit = encoded.unit
+        errors = dict(encoded.left_out)
+        if encoded.error is not None:
+            errors |= dict.fromkeys([region.region for region in unit.regions], encoded.error)
+            return Made(unit.image_id, errors=errors)
+        assert encoded.vectors is not None
+        keys = [Key(unit.image_id, region.region) for region in unit.regions]
+        rows = [
+            vector_row(key, self.wanted[key], vector, encoded.precision, self._context.run_id)
+            for key, vector in zip(keys, encoded.vectors, strict=True)
+        ]
+        return Made(unit.image_id, rows, errors=errors)
+
+
+def units(batches: Iterator[pa.RecordBatch]) -> Iterator[Unit]:
+    """Rows of `rgb_images`, an image's regions side by side, as the units that encoders take."""
+    held: list[dict[str, Any]] = []
+    for batch in batches:
+        for row in batch.to_pylist():
+            if held and held[0]["image_id"] != row["image_id"]:
+                yield _unit(held)
+                held = []
+            held.append(row)
+    if held:
+        yield _unit(held)
+
+
+def _unit(rows: list[dict[str, Any]]) -> Unit:
+    regions = tuple(
+        Region(row["region"], Box(**row["box"]) if row["box"] else None, row["text"], row["input_hash"])
+        for row in sorted(rows, key=lambda row: row["region"])
+    )
+    data = next(row["image"]["bytes"] for row in rows if row["region"] == 0)
+    return Unit(rows[0]["image_id"], data, regions)
