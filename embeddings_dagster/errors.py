@@ -201,6 +201,12 @@ class NotFinite(ItemError):
     """The model returned NaN or infinity, or a vector of norm zero, for this image."""
 
 
+class Unencodable(ItemError):
+    """The model fails on this image, alone too, and not on others."""
+
+    retryable = True
+
+
 class PrepareFailed(ItemError):
     """A picture was decoded, but a library failed on it before the model saw it."""
 

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from embeddings_dagster import ids
 from embeddings_dagster.errors import SettingsError
-from embeddings_dagster.settings_models import TEXT_SUFFIX, ModelName, ModelSettings
+from embeddings_dagster.settings_models import TEXT_SUFFIX, ModelName, ModelSettings, SaidModel
 from embeddings_dagster.settings_sources import Section, Source, missing, places
 from embeddings_dagster.settings_yaml import Document, explain, parse_yaml
 
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     cache: str | None = None
     batch_images: int = Field(4096, ge=1, le=100_000)
     sources: dict[SourceName, Source] = Field(default_factory=dict)
-    models: dict[ModelName, ModelSettings] = Field(default_factory=_bundled_models)
+    models: dict[ModelName, SaidModel] = Field(default_factory=_bundled_models)
     rgb: RgbSettings = RgbSettings()
     removals: RemovalSettings = RemovalSettings()
     dagster: DagsterSettings = DagsterSettings()

@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     modules = {name: importlib.import_module(f"encoding_{name}") for name in names}
     monkeypatch.setattr(modules["ceilings"], "SECONDS", 0.01)
     monkeypatch.setattr(modules["ceilings"], "SIDE", 64)
-    monkeypatch.setattr(modules["ceilings"], "RESIDENT", 2)
+    monkeypatch.setattr(modules["ceilings"], "BATCHES", 2)
     threads = torch.get_num_threads()
     yield SimpleNamespace(**modules)
     torch.set_num_threads(threads)
@@ -153,7 +153,7 @@ def test_the_ceilings_of_a_gpu_are_those_of_the_decoder_and_the_model_alone(benc
     run = here(bench)
     run({**common, "step": "commit", "files": ""})
     assert run({**common, "step": "decoding"})["images"] == 4
-    assert run({**common, "step": "model", "folder": str(folder), "at_once": 3})["images"] == 6
+    assert run({**common, "step": "model", "folder": str(folder), "at_once": [3]})["images"] == 6
 
 
 def figures(cpu: float, **more: Any) -> dict[str, Any]:

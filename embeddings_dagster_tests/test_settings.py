@@ -229,3 +229,27 @@ def test_settings_do_not_change_once_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.data = "x"  # type: ignore[misc]
     assert isinstance(settings, Settings)
+
+
+NETWORK = "network: {architecture: 'own:Net', dimension: 8}"
+
+
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        ("kind: clip, precision: int7", "models.own.precision: input should be 'fp32', 'bf16'"),
+        (f"kind: clip, {NETWORK}", "`network` belongs to kind custom, and not to clip; remove it"),
+        ("kind: custom", "kind custom needs `network`, with its architecture and dimension; add it"),
+        (f"kind: custom, precision: int8, {NETWORK}", "set backend to torch, and precision to fp32, bf16 or fp16"),
+        ("kind: custom, network: {architecture: net, dimension: 8}", "package.module:Name, or ./file.py:Name"),
+        ("kind: clip, precision: int8, device: cuda", "set device to auto or cpu"),
+        ("kind: clip, parity: 2", "models.own.parity: input should be less than or equal to 1, found 2"),
+        ("kind: clip, batch_size: 0", "0 is neither a number from 1 to 4096 nor auto"),
+        ("kind: clip, side: text", "unknown key 'side'; remove it"),
+        ("kind: clip, calibrated: abc", "unknown key 'calibrated'; remove it"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_one_line_with_the_remedy(tmp_path: Path, model: str, remedy: str) -> None:
+    [line] = mistakes(tmp_path, f"models:\n  own: {{model: weights, {model}}}\n")
+    assert line.startswith("embeddings.yaml:2: models.own")
+    assert remedy in line

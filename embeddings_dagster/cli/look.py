@@ -81,11 +81,12 @@ def safe_cell(value: object) -> object:
 
 
 def _say_failures(found: "list[Recorded]") -> None:
-    columns = [Column("image", fold=True), Column("stage"), Column("reason", fold=True), Column("tried", right=True),
-               Column("again", style="dim")]  # fmt: skip
+    columns = [Column("image", fold=True), Column("region", right=True), Column("stage"), Column("reason", fold=True),
+               Column("tried", right=True), Column("again", style="dim")]  # fmt: skip
     rows = [
         (
             each.failure.image_id,
+            each.failure.region or None,
             each.failure.stage,
             f"{each.failure.error_class}: {each.failure.message}",
             each.failure.attempts,

@@ -55,6 +55,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: new, changed, moved, gone, failed-and-retryable, and about how long it would take."""
+    from embeddings_dagster.cli.running import any_is_behind
     from embeddings_dagster.stages.context import StageContext
     from embeddings_dagster.stages.preview import estimate
 
@@ -66,10 +67,12 @@ def plan(
     outlooks = [_outlook(stage, wanted, name, batch, sample) for name in names]
     stages = [each for outlook in outlooks for preview in outlook.batches for each in preview.stages]
     cost = estimate(stages, past_pace(project, list(dict.fromkeys(each.stage for each in stages))))
+    behind = any_is_behind(project, wanted)
     if as_json:
-        say_json({"sources": [_document(each) for each in outlooks], "estimate": asdict(cost)})
+        documents = [_document(each) for each in outlooks]
+        say_json({"sources": documents, "indexes_behind": behind, "estimate": asdict(cost)})
     else:
-        _say(outlooks, cost)
+        _say(outlooks, cost, behind)
 
 
 def _outlook(stage: "StageContext", wanted: Mapping[str, "ModelIdentity"], name: str, batch: str | None,
@@ -119,7 +122,7 @@ def _document(outlook: Outlook) -> dict[str, object]:
     }
 
 
-def _say(outlooks: list[Outlook], cost: "Estimate") -> None:
+def _say(outlooks: list[Outlook], cost: "Estimate", behind: bool) -> None:
     kinds = [Column(kind.replace("_", " "), right=True) for kind in KINDS]
     columns = [Column("source"), Column("found", right=True), *kinds, Column("unchanged", right=True)]
     rows = []
@@ -134,7 +137,10 @@ def _say(outlooks: list[Outlook], cost: "Estimate") -> None:
             note(f"a run would stop: {each.refused}", style="red")
     busy = [preview for each in outlooks for preview in each.batches if preview.todo]
     if not busy:
-        say("nothing to do: everything is current", style="green")
+        if behind:
+            say("every batch is current; a run would bring the indexes or the catalogue up to date")
+        else:
+            say("nothing to do: everything is current", style="green")
         return
     _say_batches(busy)
     todo = sum(stage.todo for preview in busy for stage in preview.stages)

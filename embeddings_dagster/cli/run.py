@@ -1,5 +1,6 @@
 """The command `run`."""
 
+import re
 import sys
 from typing import Annotated
 
@@ -21,6 +22,14 @@ def register(app: typer.Typer) -> None:
     )
 
 
+def _device(said: str | None) -> str | None:
+    from embeddings_dagster.settings_models import DEVICE
+
+    if said is not None and not re.fullmatch(DEVICE, said):
+        raise typer.BadParameter(f"{said!r} is none of auto, cpu, cuda, cuda:N and mps")
+    return said
+
+
 def run(
     context: typer.Context,
     source: SourceName = None,
@@ -32,7 +41,7 @@ def run(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images the model takes at once.", min=1, max=4096)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    device: Annotated[str | None, typer.Option(callback=_device, help="auto, cpu, cuda, cuda:N or mps.")] = None,
     download: Annotated[
         bool | None,
         typer.Option(

@@ -61,21 +61,16 @@ def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
     identities = _identities(project, wish)
     _discover(project, wish, report, progress)
     keys = _keys(project, wish, identities)
-    if keys or wish.force or _any_is_behind(project, identities) or any_traces(project.settings.cache_root):
-        _launch(project, wish, identities, keys, report, progress)
-        identities = _identities(project, wish)  # a run may have calibrated a model, which gives it its fingerprint
+    if keys or wish.force or any_is_behind(project, identities) or any_traces(project.settings.cache_root):
+        identities = _launch(project, wish, keys, report, progress)
     _account(project, wish, identities, keys, report)
     return report
 
 
 def _launch(
-    project: Here,
-    wish: Wish,
-    identities: "dict[str, ModelIdentity]",
-    keys: list[str],
-    report: Report,
-    progress: RunProgress,
-) -> None:
+    project: Here, wish: Wish, keys: list[str], report: Report, progress: RunProgress
+) -> "dict[str, ModelIdentity]":
+    """Do what is to be done; returns the models as they are then."""
     from embeddings_dagster.defs.launch import Options
 
     options = Options(
@@ -91,9 +86,11 @@ def _launch(
         sweep(project.settings.cache_root)
         for outcome in launch.batches(keys, options):
             report.take(outcome)
-        if wish.force or _any_is_behind(project, identities):
+        identities = _identities(project, wish)  # a batch may have calibrated a model, which gives it its fingerprint
+        if wish.force or any_is_behind(project, identities):
             report.take(launch.indexes(options))
         launch.drop_removed()
+    return identities
 
 
 @contextmanager
@@ -191,7 +188,7 @@ def _keys(project: Here, wish: Wish, identities: "dict[str, ModelIdentity]") -> 
     return [each.batch for each in statuses if wants_run(project.store, each, retry_failed=retry, force=force)]
 
 
-def _any_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> bool:
+def any_is_behind(project: Here, identities: "dict[str, ModelIdentity]") -> bool:
     """Whether a refresh of indexes and catalogue would do anything: take in a change, or let a fingerprint serve that
     does not yet."""
     from embeddings_dagster.stages.catalog_checks import catalog_lag

@@ -1,5 +1,8 @@
 """What a run may be told, in the launchpad or with `-c run.yaml`. Empty fields mean: as the settings say."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 from pydantic import Field, ValidationError
 
@@ -41,5 +44,9 @@ class EncodeConfig(StageConfig):
         try:
             return ModelSettings.model_validate({**model.model_dump(), **changed})
         except ValidationError as error:
-            problems = [f"run config {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-            raise SettingsError("\n".join(problems)) from None
+            raise SettingsError("\n".join(map(_told, error.errors()))) from None
+
+
+def _told(mistake: Mapping[str, Any]) -> str:
+    where = " ".join(["run config", *map(str, mistake["loc"])])  # what does not fit together has no key
+    return f"{where}: {mistake['msg'].removeprefix('Value error, ')}"

@@ -1,9 +1,13 @@
 """What a network says of a picture: one vector, whatever the family of models calls it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Features = Callable[[Any], Any]
+
+# The parts of a network that only one of its sides needs, by the names that CLIP and all its kin have for them.
+PICTURES = ("vision_model", "visual_projection")
+TEXTS = ("text_model", "text_projection")
 
 
 def image_features(network: Any) -> Features:
@@ -15,3 +19,11 @@ def image_features(network: Any) -> Features:
     if hasattr(network, "get_image_features"):
         return lambda pixels: network.get_image_features(pixel_values=pixels).pooler_output
     return lambda pixels: network(pixel_values=pixels).last_hidden_state[:, 0]
+
+
+def without(network: Any, parts: Iterable[str]) -> Any:
+    """`network` itself, rid of those of its parts that it has: they would lie in memory for nothing."""
+    for name in parts:
+        if hasattr(network, name):
+            setattr(network, name, None)
+    return network

@@ -36,6 +36,11 @@ class Gate:
         self._state = threading.Lock()  # never held while something is encoded or loaded
 
     @property
+    def over(self) -> bool:
+        """Whether the check is over, however it ended."""
+        return self._over
+
+    @property
     def settled(self) -> bool:
         """Whether the check is over and the encoder passed it: then it may be called without the gate."""
         return self._over and not self._given_up
@@ -71,12 +76,12 @@ class Gate:
                 if not self._over:
                     return self._checked(images[: CHECKED - len(self._cosines)], batch_size)
         encoder = self._exact() if self._given_up else self._encoder
-        vectors = _split(encoder.encode(images, batch_size), images)
+        vectors = split(encoder.encode(images, batch_size), images)
         return [(each, encoder.precision) for each in vectors]
 
     def _checked(self, images: Sequence[Prepared], batch_size: int) -> Found:
-        fast = _split(self._encoder.encode(images, batch_size), images)
-        exact = _split(self._exact().encode(images, batch_size), images)
+        fast = split(self._encoder.encode(images, batch_size), images)
+        exact = split(self._exact().encode(images, batch_size), images)
         cosines = [least_cosine(*pair) for pair in zip(fast, exact, strict=True)]
         passed = [cosine >= self._tolerance for cosine in cosines]
         self._cosines += cosines
@@ -149,7 +154,7 @@ def least_cosine(vectors: Vectors, exact: Vectors) -> float:
     return float(np.nan_to_num(cosines, nan=-1.0, posinf=-1.0, neginf=-1.0).min())
 
 
-def _split(vectors: Vectors, images: Sequence[Prepared]) -> list[Vectors]:
+def split(vectors: Vectors, images: Sequence[Prepared]) -> list[Vectors]:
     """Vectors of all regions, by image."""
     ends = np.cumsum([len(image.unit.regions) for image in images])
     return np.split(vectors, ends[:-1])

@@ -29,6 +29,9 @@ PURPOSE = "precision int8"
 MOST = 256  # pictures to calibrate on
 LEAST = 16
 
+# How much of the range of activations is moved into the weights before both are rounded, 0 to 1: half and half.
+SMOOTHING = 0.5
+
 Check = Callable[[], None]
 
 _log = logging.getLogger(__name__)
@@ -77,12 +80,15 @@ def quantise(source: Any, pixels: Iterable[Vectors], folder: Path, *, count: int
     """Write the int8 form of an `openvino.Model` into `folder`, calibrated on `count` `pixels`, each
     (1, 3, height, width), which are gone through several times.
 
-    Ranges are the extremes over all pictures. NNCF's own choice for transformers takes the mean of each picture's
-    extremes, and by that cut off the brightest: measured on 408 pictures, with half of them held back, the least cosine
-    with float32 was .953 (CLIP) and .932 (DINOv2), where these ranges, symmetric, give .998 at the same speed.
+    What NNCF chooses for transformers by itself did not do. Its ranges are the mean of each picture's extremes, which
+    cuts off whatever is brighter than most; and it moves nearly all of the range of activations into the weights. With
+    the bundled CLIP and DINOv2 on pictures of the sample, the least cosine with float32 over those that were held back
+    was .953 and .932; with ranges from the extremes over all pictures .990 and .983; and with `SMOOTHING` besides .9992
+    and .9996. All are equally fast, and bias correction makes no difference.
     """
     library = nncf(PURPOSE)
     ranges = library.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
+    smoothing = library.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
     with without_progress_bars():
         quantised = library.quantize(
             source,
@@ -91,7 +97,9 @@ def quantise(source: Any, pixels: Iterable[Vectors], folder: Path, *, count: int
             model_type=library.ModelType.TRANSFORMER,
             preset=library.QuantizationPreset.PERFORMANCE,
             fast_bias_correction=True,
-            advanced_parameters=library.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
+            advanced_parameters=library.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges, smooth_quant_alphas=smoothing
+            ),
         )
     save(quantised, folder)
 

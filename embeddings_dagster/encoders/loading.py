@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from embeddings_dagster.encoders.backends import open_openvino, open_torch
 from embeddings_dagster.encoders.base import Encoder
 from embeddings_dagster.encoders.custom import open_custom
+from embeddings_dagster.encoders.features import PICTURES, TEXTS, without
 from embeddings_dagster.encoders.files import ModelFiles, locate
 from embeddings_dagster.encoders.gate import Gate
-from embeddings_dagster.encoders.identity import ModelIdentity, identity_of, remembered_sha256
+from embeddings_dagster.encoders.identity import ModelIdentity, identify, identity_of, remembered_sha256
 from embeddings_dagster.encoders.network import NetworkEncoder
 from embeddings_dagster.encoders.preprocess import Preprocessor
 from embeddings_dagster.encoders.runtime import LOCK, choose_device, runtime
@@ -24,6 +25,8 @@ from embeddings_dagster.settings_models import TOLERANCE, ModelSettings
 
 # What may differ between two runs with the same loaded model.
 _OF_A_RUN = {"device", "batch_size", "threads", "texts", "side", "calibration"}
+
+_IN_FLOAT32: dict[str, object] = {"precision": "fp32", "backend": "torch", "calibrated": None}
 
 
 class _Closable(Encoder, Protocol):
@@ -49,6 +52,7 @@ def load(model: ModelSettings, device: str | None = None, *, cache: Path | None 
         MissingExtra: it needs a package that is not installed.
         ModelError: its files cannot be loaded.
     """
+    model = _of_both_sides(model)
     files = locate(model)
     identity = identity_of(model, files, remembered_sha256)
     with LOCK:
@@ -90,16 +94,46 @@ def open_encoder(
             f"the model {model.model!r} in {str(files.folder)!r} cannot be loaded on {device} "
             f"({type(error).__name__}: {error})"
         ) from error
-    if encoder.precision in TOLERANCE:
-        tolerance = TOLERANCE[encoder.precision] if model.parity is None else model.parity
-        encoder.gate = Gate(encoder, partial(_reference, model, device), tolerance)
+    tolerance = TOLERANCE.get(encoder.precision, 0) if model.parity is None else model.parity
+    if encoder.precision in TOLERANCE and tolerance > 0:
+        encoder.gate = Gate(encoder, partial(_reference, model, identity, device), tolerance)
     return encoder
 
 
-def _reference(model: ModelSettings, device: str) -> Encoder:
-    """The same model in float32, for the gate; it has the whole machine while the gate looks."""
-    exact = model.model_copy(update={"precision": "fp32", "backend": "torch", "calibrated": None})
-    return open_private(exact, device)
+def _of_both_sides(model: ModelSettings) -> ModelSettings:
+    """The settings of the encoder that serves `model`: texts are read by the one that pictures have in float32.
+
+    In other precisions a network of one's own keeps its weights in float32, and so reads texts with those it has.
+    """
+    in_float32 = _IN_FLOAT32 if model.side == "text" and model.kind != "custom" else {}
+    model = model.model_copy(update={"side": "image", **in_float32})
+    return model.model_copy(update={"parity": None}) if model.precision == "fp32" else model
+
+
+def _reference(model: ModelSettings, identity: ModelIdentity, device: str) -> Encoder:
+    """The same model in float32, for the gate.
+
+    Raises:
+        ModelError: it cannot be loaded, or its files are not those any more.
+    """
+    _check_unchanged(model, identity)
+    try:
+        return open_private(model.model_copy(update=_IN_FLOAT32), device)
+    except ModelError as error:
+        raise ModelError(
+            f"the first vectors of {model.model!r} in {model.precision} are compared with those of float32, which "
+            f"failed: {error}. Set `precision` to fp32, or `parity` to 0, which compares nothing"
+        ) from error
+
+
+def _check_unchanged(model: ModelSettings, identity: ModelIdentity) -> None:
+    """What is loaded later has to go with what was loaded before.
+
+    Raises:
+        ModelError: files of the model changed in between.
+    """
+    if identify(model, download=False).fingerprint != identity.fingerprint:
+        raise ModelError(f"the files of the model {model.model!r} changed while it was in use; start again")
 
 
 def _encoder(
@@ -110,19 +144,27 @@ def _encoder(
     preprocessor = Preprocessor(files.folder, fast=model.preprocessing == "fast")
     tokens = _tokens(model, files) if model.kind == "clip" else None
     network = partial(load_network, model, files)
+    for_texts = partial(_network_for_texts, model, files, identity)
     if model.runs_on_openvino:
         backend = open_openvino(model, identity, network, preprocessor, cache)
     else:
         shared = network()
         backend = open_torch(model, shared, preprocessor, device)
         if backend.precision == "fp32":
-            network = partial(_same, shared)
-    text = partial(_text_side, network, tokens, device, identity.dimension) if tokens is not None else None
+            for_texts = partial(_same, shared)
+        else:
+            without(shared, TEXTS)
+    text = partial(_text_side, for_texts, tokens, device, identity.dimension) if tokens is not None else None
     return NetworkEncoder(model.model, preprocessor, backend, dimension=identity.dimension, text=text)
 
 
 def _same(network: Any) -> Any:
     return network
+
+
+def _network_for_texts(model: ModelSettings, files: ModelFiles, identity: ModelIdentity) -> Any:
+    _check_unchanged(model, identity)
+    return without(load_network(model, files), PICTURES)
 
 
 def _tokens(model: ModelSettings, files: ModelFiles) -> Tokens:

@@ -98,5 +98,7 @@ class NetworkEncoder:
                 load = self._load_text
                 if load is None:
                     raise ModelError(f"the model {self.name!r} has been closed; load it again")
-                self._text = load()
+                text = load()
+                self._open()  # it may have been closed meanwhile
+                self._text = text
             return self._text

@@ -62,6 +62,7 @@ class OpenVinoBackend:
         cores = usable_threads()
         self.precision: Precision = precision
         self.streams = streams or cores
+        self._threads = max(1, cores // self.streams)
         self._table = table
         self._idle: deque[Any] = deque()
         self._compiled: Any = (
@@ -73,7 +74,7 @@ class OpenVinoBackend:
                 {
                     "INFERENCE_PRECISION_HINT": hint(precision),
                     "NUM_STREAMS": self.streams,
-                    "INFERENCE_NUM_THREADS": self.streams * max(1, cores // self.streams),
+                    "INFERENCE_NUM_THREADS": self.streams * self._threads,
                     # Two processes that pin their threads pin them to the same cores.
                     "ENABLE_CPU_PINNING": False,
                 },
@@ -81,7 +82,10 @@ class OpenVinoBackend:
         )
 
     def begin_stream(self) -> None:
-        """See `Backend.begin_stream`: nothing of a thread needs to be set."""
+        """See `Backend.begin_stream`. It is for torch, which takes over where the gate gives a precision up."""
+        from embeddings_dagster.encoders.torch_threads import use_threads
+
+        use_threads(self._threads)
 
     def features(self, pixels: Pixels) -> Vectors:
         """See `Backend.features`."""

@@ -1,13 +1,14 @@
 """Units in, vectors out: pictures are decoded and prepared in threads while the model encodes those before them.
 
 Order is kept. What is wrong with one image costs that image alone: a picture that cannot be decoded, memory that does
-not suffice even for it alone, a vector that is not finite. What is wrong with the model stops the work. Memory is
-bounded by a few batches and `AHEAD_BYTES`; no thread outlives the iterator.
+not suffice even for it alone, a model that fails on it and not on others, a vector that is not finite (which costs
+its region alone). What is wrong with the model stops the work. Memory is bounded by a few batches, `AHEAD_BYTES` and a
+few of the largest images; no thread outlives the iterator.
 """
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -19,7 +20,7 @@ from embeddings_dagster.encoders.readiness import Ready, make_ready
 from embeddings_dagster.encoders.work import Work
 from embeddings_dagster.errors import Stopped
 
-AHEAD_BYTES = 256 * 2**20  # of encoded bytes and prepared pixels that wait for the model
+AHEAD_BYTES = 256 * 2**20  # of encoded bytes and prepared pixels that wait to be gathered, or in batches too large
 
 
 def encode_units(
@@ -27,35 +28,41 @@ def encode_units(
     units: Iterable[Unit],
     decode: Decode,
     *,
-    batch_size: int | str,
+    batch_size: int | str | BatchSize,
     threads: int,
     stop: threading.Event | None = None,
 ) -> Iterator[Encoded]:
     """One `Encoded` for each unit, in their order; `units` is read in the caller's thread, only as far as needed.
 
-    `batch_size` is a number of regions, or `auto`. Beside the `threads` that prepare, `encoder.streams` threads encode.
+    `batch_size` is a number of regions, or `auto`, or one that was used before and goes on from there. Beside the
+    `threads` that prepare, `encoder.streams` threads encode.
 
     Raises:
         Stopped: `stop` was set; looked at before each image and each batch.
         EncodeFailed: the model failed for a reason that is no single image's fault.
     """
     stop = stop or threading.Event()
-    size = BatchSize.of(batch_size, device=encoder.device)
+    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize.of(batch_size, device=encoder.device)
     work = Work(encoder, size)
-    waiting: deque[Future[list[Encoded]]] = deque()
-    pool = ThreadPoolExecutor(encoder.streams, thread_name_prefix="encode", initializer=encoder.begin_stream)
+    waiting: deque[tuple[int, Future[list[Encoded]]]] = deque()
+    held = 0
+    pool = ThreadPoolExecutor(encoder.streams, thread_name_prefix="encode")
     try:
         with closing(_prepared(encoder, units, decode, size, threads=threads, stop=stop)) as ready:
             for batch in _batches(ready, size):
                 _check(stop)
-                waiting.append(pool.submit(work.encode, batch))
+                cost = _excess(batch, size.current)
+                waiting.append((cost, pool.submit(work.encode_in_stream, batch)))
+                held += cost
                 # One batch beyond those at work, so that no stream waits while the results of others are taken.
-                while len(waiting) > encoder.streams or (waiting and waiting[0].done()):
+                while waiting and (len(waiting) > encoder.streams or held > AHEAD_BYTES or waiting[0][1].done()):
                     _check(stop)
-                    yield from waiting.popleft().result()
+                    freed, done = waiting.popleft()
+                    yield from done.result()
+                    held -= freed
             while waiting:
                 _check(stop)
-                yield from waiting.popleft().result()
+                yield from waiting.popleft()[1].result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -86,15 +93,19 @@ def _prepared(
     height, width = encoder.image_size
     waiting: deque[tuple[int, Future[Ready]]] = deque()
     held = 0
+    bytes_each = 4  # of a value, until the first pictures tell
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     try:
         for unit in units:
             _check(stop)
-            cost = len(unit.data) + len(unit.regions) * height * width * 3 * 4
+            cost = len(unit.data) + len(unit.regions) * height * width * 3 * bytes_each
             while waiting and (len(waiting) >= size.current + threads or held + cost > AHEAD_BYTES):
                 freed, future = waiting.popleft()
                 held -= freed
-                yield future.result()
+                ready = future.result()
+                if ready.pixels is not None:
+                    bytes_each = ready.pixels.itemsize
+                yield ready
             waiting.append((cost, pool.submit(make_ready, encoder, unit, decode)))
             held += cost
         while waiting:
@@ -116,6 +127,13 @@ def _batches(ready: Iterator[Ready], size: BatchSize) -> Iterator[list[Ready]]:
             batch, regions = [], 0
     if batch:
         yield batch
+
+
+def _excess(batch: Sequence[Ready], size: int) -> int:
+    """How many bytes of pixels a batch holds beyond a full one: an image with thousands of regions is not split."""
+    regions = sum(len(each.unit.regions) for each in batch)
+    held = sum(each.pixels.nbytes for each in batch if each.pixels is not None)
+    return held * max(0, regions - size) // max(1, regions)
 
 
 def _check(stop: threading.Event) -> None:

@@ -18,17 +18,22 @@ class Runtime(NamedTuple):
     transformers: Any
 
 
-def runtime() -> Runtime:
-    """torch and transformers, imported on first use."""
-    with LOCK:
-        import torch
-        import transformers
+_IMPORTED: list[Runtime] = []
 
-        modules = Runtime(torch, transformers)
-        if "TRANSFORMERS_VERBOSITY" not in os.environ:
-            modules.transformers.logging.set_verbosity_error()
-            modules.transformers.logging.disable_progress_bar()
-        return modules
+
+def runtime() -> Runtime:
+    """torch and transformers, imported on first use; from then on no one waits for a model that is being loaded."""
+    if not _IMPORTED:
+        with LOCK:
+            import torch
+            import transformers
+
+            modules = Runtime(torch, transformers)
+            if "TRANSFORMERS_VERBOSITY" not in os.environ:
+                modules.transformers.logging.set_verbosity_error()
+                modules.transformers.logging.disable_progress_bar()
+            _IMPORTED.append(modules)
+    return _IMPORTED[0]
 
 
 def choose_device(wanted: str) -> str:

@@ -5,7 +5,6 @@ By Pillow the pixels are to the bit those that the processors of transformers ge
 in a million, which is two levels off.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,6 @@ Size = tuple[int, int]  # (width, height)
 Levels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 FAST_FILTERS = {int(Image.Resampling.BILINEAR): "bilinear", int(Image.Resampling.BICUBIC): "bicubic"}
-
-# torch is given Pillow's pixels without a copy and only reads them.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,8 @@ class Scaling:
         width, height = self.scaled_size(image.size)
         levels = np.asarray(image)
         if (width, height) != image.size:
-            pixels = torch.from_numpy(levels).permute(2, 0, 1).unsqueeze(0)
+            # Pillow's pixels without a copy: `from_numpy` would warn, on stderr, that nothing may be written to them.
+            pixels = torch.from_dlpack(levels).permute(2, 0, 1).unsqueeze(0)
             pixels = torch.nn.functional.interpolate(
                 pixels, size=(height, width), mode=FAST_FILTERS[self.resample], antialias=True
             )

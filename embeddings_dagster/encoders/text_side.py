@@ -1,6 +1,6 @@
 """The text side of a model, in float32 whatever its pictures are encoded in, since every query goes through it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from embeddings_dagster.encoders.base import Vectors
 from embeddings_dagster.encoders.runtime import runtime
 from embeddings_dagster.encoders.tokens import Tokens
 from embeddings_dagster.encoders.unit_length import unit_length
+from embeddings_dagster.errors import EncodeFailed
 
 TEXTS_AT_ONCE = 64
 
@@ -20,15 +21,17 @@ class TextSide:
         self._network, self._tokens, self._device, self._dimension = network, tokens, device, dimension
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (n, D) float32; a text past the model's limit of tokens is cut there."""
+        """Vectors (n, D) float32; a text past the model's limit of tokens is cut there.
+
+        Raises:
+            EncodeFailed: the model failed.
+        """
         torch = runtime().torch
         out = np.empty((len(texts), self._dimension), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 inputs = self._tokens.inputs(texts[start : start + TEXTS_AT_ONCE])
-                moved = {name: tensor.to(self._device) for name, tensor in inputs.items()}
-                features = self._network.get_text_features(**moved).pooler_output
-                out[start : start + TEXTS_AT_ONCE] = unit_length(features.float().cpu().numpy())
+                out[start : start + TEXTS_AT_ONCE] = unit_length(self._features(inputs))
         return out
 
     def encode_long(self, texts: Sequence[str]) -> Vectors:
@@ -45,5 +48,16 @@ class TextSide:
         starts = np.cumsum([0, *(len(chunks) for chunks in pieces[:-1])])
         single = np.array([len(chunks) == 1 for chunks in pieces])
         means = unit_length(np.add.reduceat(vectors * weights[:, np.newaxis], starts, axis=0))
-        means[single] = vectors[starts[single]]  # bit for bit what a query of the same words gets
+        means[single] = vectors[starts[single]]  # as a query of the same words gets it, not rounded once more
         return means
+
+    def _features(self, inputs: Mapping[str, Any]) -> Vectors:
+        try:
+            moved = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+            found: Vectors = self._network.get_text_features(**moved).pooler_output.float().cpu().numpy()
+            return found
+        except RuntimeError as error:
+            raise EncodeFailed(
+                f"the model {self._tokens.name!r} failed on {len(inputs['input_ids'])} texts on {self._device} "
+                f"({type(error).__name__}: {error}); where memory is short, free some or set `device` to cpu"
+            ) from error

@@ -44,7 +44,7 @@ class Tokens:
             ModelError: the tokenizer is not the one it was trained with.
         """
         text = getattr(config, "text_config", config)
-        self._tokenizer, self._name = tokenizer, name
+        self._tokenizer, self.name = tokenizer, name
         self._family = family_of("clip", config.model_type, name)
         self._vocabulary = int(text.vocab_size)
         self._lock = threading.Lock()  # padding and truncation are its state: two threads at once raise
@@ -80,7 +80,7 @@ class Tokens:
         ids = encoded["input_ids"]
         if len(texts) and int(ids.max()) >= self._vocabulary:
             raise ModelError(
-                f"the tokenizer of the model {self._name!r} does not fit it: it gives the token {int(ids.max())} of "
+                f"the tokenizer of the model {self.name!r} does not fit it: it gives the token {int(ids.max())} of "
                 f"{self._vocabulary}; take all its files from one place"
             )
         return {"input_ids": ids} if fills_up else {"input_ids": ids, "attention_mask": encoded["attention_mask"]}

@@ -1,10 +1,11 @@
 """How many threads torch computes with: of a thread of ours, without a change for anyone else's."""
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+
+from embeddings_dagster.images.cores import usable_cores
 
 # `torch.set_num_threads` speaks for the thread that calls it, and for all that have not yet computed anything.
 _SETTING = threading.Lock()
@@ -12,7 +13,7 @@ _SETTING = threading.Lock()
 
 def usable_threads() -> int:
     """How many threads may compute side by side: as many as torch would use, and no more than there are cores."""
-    return max(1, min(torch.get_num_threads(), _cores()))
+    return max(1, min(torch.get_num_threads(), usable_cores()))
 
 
 def can_differ() -> bool:
@@ -31,10 +32,3 @@ def use_threads(count: int) -> None:
         torch.get_num_threads()  # a thread's first call of torch gives it the common number, over any set before
         torch.set_num_threads(count)
         other.submit(torch.set_num_threads, before).result()
-
-
-def _cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

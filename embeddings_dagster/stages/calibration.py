@@ -76,9 +76,11 @@ def calibrate(context: StageContext, name: str, model: ModelSettings, batch: str
             return model
         context.log(f"{name}: calibrating int8 on pictures of {batch}")
         digest = _quantise(context, model, batch)
-        if not _commit(context, name, key, digest):
+        _commit(context, name, key, digest)
+        model = with_calibration(store, name, model)
+        if model.calibrated != digest:  # a process of another machine was first
             shutil.rmtree(calibrated_folder(store.cache) / digest, ignore_errors=True)
-        return with_calibration(store, name, model)
+        return model
 
 
 def bring_here(store: Store, name: str, model: ModelSettings) -> None:
@@ -161,8 +163,8 @@ def _quantise(context: StageContext, model: ModelSettings, batch: str) -> str:
         )
 
 
-def _commit(context: StageContext, name: str, key: str, digest: str) -> bool:
-    """Put the quantised model into the store; False where another writer was first, whose stands."""
+def _commit(context: StageContext, name: str, key: str, digest: str) -> None:
+    """Put the quantised model into the store; where another writer was first, his stands."""
     store = context.store
     here = calibrated_folder(store.cache) / digest
     files = {each: f"{folder(name)}/{key}/files/{uuid4().hex}{Path(each).suffix}" for each in FILES}
@@ -183,8 +185,6 @@ def _commit(context: StageContext, name: str, key: str, digest: str) -> bool:
         for path in files.values():
             with suppress(OSError):  # what cannot be removed now is nobody's
                 store.files.delete(path)
-        return False
-    return True
 
 
 def _fetch(store: Store, calibration: Calibration, target: Path) -> None:

@@ -80,12 +80,17 @@ def explain(store: Store, settings: Settings, identities: Mapping[str, ModelIden
     for batch, row, since in rows:
         steps.append(_ledger_step(batch, row, since))
         steps += _stages(store, settings, identities, image_id, batch, row)
-    encoded = {step.stage for step in steps if step.state == CURRENT}
+    encoded = {step.stage for step in steps if step.state == CURRENT or _has_other_rows(step)}
     for model, identity in identities.items():
         if identity.inputs != "texts" or any(step.stage == f"{model}_embeddings" for step in steps):
             steps.append(_index_step(store, model, identity, image_id, f"{model}_embeddings" in encoded))
     steps.append(_catalogue_step(store, image_id, "raw_images" in encoded))
     return Explanation(image_id, tuple(steps))
+
+
+def _has_other_rows(step: Step) -> bool:
+    """Whether only some regions of the image failed; the rows of the others are taken further."""
+    return step.state == FAILED and "input_hash" in step.details
 
 
 def _find(store: Store, text: str) -> tuple[str, list[tuple[str, Row, int]]]:

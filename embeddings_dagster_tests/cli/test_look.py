@@ -83,6 +83,20 @@ def test_plan_foretells_the_run(project: Path, command: Command) -> None:
     assert answer(command, "status")["checks"][1]["passed"], "nothing was changed by looking"
 
 
+def test_plan_does_not_call_an_index_current_that_a_run_would_change(project: Path, command: Command) -> None:
+    older = answer(command, "model", "list")[0]["fingerprint"]
+    file = project / "embeddings.yaml"
+    file.write_text(file.read_text().replace("# preprocessing: exact", "preprocessing: fast"))
+    assert command("run").code == 0
+    assert command("model", "switch", "clip", older[:12]).code == 0
+    assert "nothing to do: everything is current" in command("plan").out, "it is held"
+    file.write_text(file.read_text().replace("preprocessing: fast", "# preprocessing: exact"))
+    assert command("run").code == 0
+    file.write_text(file.read_text().replace("# preprocessing: exact", "preprocessing: fast"))
+    assert "every batch is current; a run would bring the indexes" in command("plan").out
+    assert answer(command, "plan")["indexes_behind"]
+
+
 def test_plan_says_when_a_run_would_refuse(project: Path, command: Command) -> None:
     for file in (project / "pics").iterdir():
         file.unlink()
@@ -100,6 +114,7 @@ def test_failures_are_listed_with_their_reason_and_filtered(project: Path, comma
         False,
     )
     assert "pics:piece.png" in command("failures").out
+    assert command("failures").out.split()[:3] == ["image", "region", "stage"]
     for same in (("--stage", "rgb_images"), ("--class", "DecodeFailed"), ("--batch", BATCH), ("--permanent",)):
         assert answer(command, "failures", *same) == [failure]
     for other in (("--stage", "raw_images"), ("--class", "ReadFailed"), ("--batch", "pics__9"), ("--retryable",)):

@@ -200,3 +200,23 @@ def test_without_settings_the_remedy_is_named(
     answer = command("run")
     assert answer.code == 1
     assert "write one with `embeddings init`" in answer.err
+
+
+def test_a_model_that_its_run_calibrates_is_indexed_and_serves_after_that_run(project: Path, command: Command) -> None:
+    pytest.importorskip("nncf")
+    for number, each in enumerate(sorted((SAMPLE / "travel").iterdir())[:12]):
+        shutil.copy2(each, project / "pics" / f"more-{number}.png")
+    file = project / "embeddings.yaml"
+    assert command("run").code == 0
+    file.write_text(file.read_text().replace("# precision: fp32", "precision: int8", 1))
+    report = run(command, "--model", "clip")
+    assert [each["model"] for each in report["indexes"]] == ["clip"]
+    wanted = [each for each in json.loads(command("model", "list", "--json").out) if each["wanted"]]
+    assert [(each["name"], each["serving"]) for each in wanted] == [("clip", True), ("dino", True)]
+    assert run(command)["runs"] == []
+
+
+def test_a_device_of_no_such_name_is_refused_before_anything_is_done(project: Path, command: Command) -> None:
+    refused = command("run", "--force", "--yes", "--device", "gpu")
+    assert refused.code == 2
+    assert "'gpu' is none of auto, cpu" in refused.err

@@ -70,7 +70,7 @@ def test_a_wrong_run_config_fails_once_and_names_the_key(project: Project, insta
     result = materialise(project, instance, batch_size=0)
     failure = result.failure_data_for_node("dino_embeddings")
     assert (
-        "SettingsError: run config batch_size: Value error, 0 is neither a number from 1 to 4096 nor"
+        "SettingsError: run config batch_size: 0 is neither a number from 1 to 4096 nor"
         in failure.user_failure_data.description
     )
 
@@ -98,6 +98,8 @@ def test_run_config_goes_over_the_settings() -> None:
     assert EncodeConfig(device="cuda:1", batch_size=4).applied_to(model).device == "cuda:1"
     with pytest.raises(SettingsError, match="run config device"):
         EncodeConfig(device="tpu").applied_to(model)
+    with pytest.raises(SettingsError, match=r"^run config: OpenVINO .* set device to auto or cpu$"):
+        EncodeConfig(device="cuda").applied_to(model.model_copy(update={"backend": "openvino"}))
 
 
 def test_the_gpu_pool_counts_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

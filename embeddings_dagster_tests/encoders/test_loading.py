@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embeddings_dagster.encoders import encode_image, load, unload
-from embeddings_dagster.encoders.runtime import choose_device
+from embeddings_dagster.encoders import encode_image, load, loading, unload
+from embeddings_dagster.encoders.runtime import LOCK, choose_device
 from embeddings_dagster.errors import DeviceUnavailable, ModelError
 from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster_tests.encoders import tiny
@@ -44,6 +45,65 @@ def test_a_model_is_loaded_once_and_freed_on_request(tiny_clip: ModelSettings) -
     with pytest.raises(ModelError, match="has been closed"):
         encoder.encode_text(["dog"])
     assert load(tiny_clip) is not encoder
+
+
+def test_both_sides_of_a_model_are_one_and_loading_one_does_not_put_the_other_out(tiny_clip: ModelSettings) -> None:
+    pictures = load(tiny_clip)
+    assert load(tiny_clip.model_copy(update={"side": "text"})) is pictures
+    assert load(tiny_clip) is pictures
+
+
+@pytest.mark.parametrize("change", [{"precision": "int8"}, {"precision": "bf16"}, {"backend": "openvino"}])
+def test_texts_are_read_in_float32_whatever_pictures_are_encoded_in(
+    tiny_clip: ModelSettings, change: dict[str, str]
+) -> None:
+    texts = load(tiny_clip.model_copy(update={"side": "text", **change}))
+    assert (texts.precision, texts.gate) == ("fp32", None)
+    assert texts is load(tiny_clip)
+    assert np.array_equal(texts.encode_long_text(["dog"]), load(tiny_clip).encode_text(["dog"]))
+
+
+def test_what_makes_no_difference_to_float32_loads_no_second_model(tiny_clip: ModelSettings) -> None:
+    assert load(tiny_clip.model_copy(update={"parity": 0.5, "calibration": 2})) is load(tiny_clip)
+
+
+def test_parity_zero_compares_nothing(tiny_clip: ModelSettings) -> None:
+    bf16 = tiny_clip.model_copy(update={"precision": "bf16"})
+    assert load(bf16).gate is not None
+    assert load(bf16.model_copy(update={"parity": 0.0})).gate is None
+
+
+def test_what_is_loaded_late_goes_with_what_was_loaded_first_or_is_refused(clip_folder: Path) -> None:
+    """The float32 model that bf16 is compared with, and the network that reads texts in float32."""
+    encoder = load(clip(clip_folder).model_copy(update={"precision": "bf16"}))
+    tiny.save_clip(clip_folder, seed=9)
+    with pytest.raises(ModelError, match="changed while it was in use; start again"):
+        encode_image(encoder, tiny.picture(0))
+    with pytest.raises(ModelError, match="changed while it was in use; start again"):
+        encoder.encode_text(["dog"])
+
+
+def test_a_comparison_that_cannot_be_made_says_how_to_go_without(clip_folder: Path) -> None:
+    encoder = load(clip(clip_folder).model_copy(update={"precision": "bf16"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load_network", _no_memory)
+        with pytest.raises(ModelError, match=r"float32, which failed: .*MemoryError.*`parity` to 0"):
+            encode_image(encoder, tiny.picture(0))
+
+
+def _no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_model_that_is_loaded_is_used_while_another_one_is_being_loaded(tiny_clip: ModelSettings) -> None:
+    fast = load(tiny_clip.model_copy(update={"preprocessing": "fast"}))
+    fast.encode_text(["dog"])
+
+    def use() -> int:
+        return len(encode_image(fast, tiny.picture(0))) + len(fast.encode_text(["dog"]))
+
+    with ThreadPoolExecutor(1) as pool, LOCK:  # as whoever loads holds it
+        assert pool.submit(use).result(timeout=30) == 25
 
 
 def test_eight_threads_may_load_first_at_the_same_time() -> None:

@@ -1,14 +1,14 @@
 """Scaling and cutting. That by Pillow it is what transformers does, to the bit, is tested with the processors."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from embeddings_dagster.encoders.scaling import FAST_FILTERS, Scaling
 from embeddings_dagster_tests.encoders import tiny
-
-# Pytest undoes the filter that `scaling` sets when it is imported.
-pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
 
 BICUBIC = int(Image.Resampling.BICUBIC)
 
@@ -39,6 +39,18 @@ def test_fast_is_within_one_level_of_pillow(resample: int, cut: tuple[int, int] 
     levels = np.concatenate(off)
     assert levels.max() <= 2
     assert (levels > 1).mean() < 1e-4
+
+
+def test_fast_says_nothing_on_stderr_whatever_the_filters_of_warnings() -> None:
+    """In a process of its own, since torch warns of arrays that may not be written to but once in each."""
+    program = (
+        "from PIL import Image\n"
+        "from embeddings_dagster.encoders.scaling import Scaling\n"
+        "import warnings; warnings.resetwarnings(); warnings.simplefilter('always')\n"
+        "print(Scaling(3, short_edge=4, cut=(4, 4)).by_torch(Image.new('RGB', (9, 7), 'red')).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("(4, 4, 3)\n", "")
 
 
 def test_what_is_enough_is_twice_what_is_scaled_to() -> None:

@@ -2,9 +2,16 @@
 
 import pytest
 
+from embeddings_dagster.encoders import identify
+from embeddings_dagster.engines import LocalEngine
 from embeddings_dagster.errors import UnknownItem
 from embeddings_dagster.stages.catalog import refresh_catalog
+from embeddings_dagster.stages.embed import run_embed
 from embeddings_dagster.stages.explain import Step, explain
+from embeddings_dagster.stages.index import refresh_index
+from embeddings_dagster_tests.encoders import own
+from embeddings_dagster_tests.stages.library import BATCH as BOOK
+from embeddings_dagster_tests.stages.library import Library
 from embeddings_dagster_tests.stages.small_project import BATCH, SmallProject
 
 
@@ -122,3 +129,20 @@ def test_the_end_of_several_ids_names_them_and_one_that_is_gone_gives_way(small:
 def test_an_id_like_no_other_brings_no_offer(small: SmallProject) -> None:
     with pytest.raises(UnknownItem, match="`embeddings status` shows what is there"):
         explain(small.store, small.settings, {}, "other:zzz")
+
+
+def test_an_index_is_current_when_it_has_the_regions_that_did_not_fail(library: Library) -> None:
+    library.picture("Foo/p1.png")
+    library.spec("p1", {"bbox": [0, 0, 20, 30]}, {"bbox": [20, 30, 20, 30]})
+    library.run()
+    model = own.save(library.root / "model", max_regions=2)
+    library.context.settings.models["pages"] = model
+    identity = identify(model)
+    account = run_embed(library.context, "pages", model, LocalEngine(), BOOK)
+    assert (account.processed, account.failed) == (2, 1)
+    refresh_index(library.context, "pages", identity)
+    found = explain(library.context.store, library.context.settings, {"pages": identity}, "comics:Foo/p1.json").steps
+    told = {step.stage: (step.state, step.why) for step in found}
+    assert told["pages_embeddings"][0] == "failed"
+    assert told["pages_embeddings"][1].startswith("region 2: TooManyRegions: ")
+    assert told["pages_index"] == ("current", "")

@@ -22,6 +22,7 @@ from embeddings_dagster.stages.embed import run_embed
 from embeddings_dagster.stages.rgb import run_rgb
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.tables import RAW
+from embeddings_dagster_tests.encoders import own
 
 BATCH = "pages__000001"
 MODEL = ModelSettings(kind="dino", model="bundled:dino", device="cpu")
@@ -240,3 +241,43 @@ def test_a_stage_names_what_it_stands_on_when_that_is_not_there(context: StageCo
         run_rgb(context, BATCH)
     with pytest.raises(UnknownItem, match="rgb_images of batch 'pages__000001' is not there yet"):
         run_embed(context, "dino", MODEL, CountingEngine(), BATCH)
+
+
+def test_panels_beyond_what_a_model_takes_fail_once_and_the_rest_of_their_page_is_there(
+    context: StageContext, settings: Settings, tmp_path: Path
+) -> None:
+    model = own.save(tmp_path / "model", max_regions=2)
+    commit_raw(
+        context,
+        raw_row("a.png", page("a.png", settings), PANELS),
+        raw_row("b.png", page("b.png", settings), PANELS[:1]),
+    )
+    run_rgb(context, BATCH)
+    account = run_embed(context, "pages", model, CountingEngine(), BATCH)
+    assert (account.total, account.processed, account.failed) == (5, 4, 1)
+    assert [(each.image_id, each.region, each.error_class) for each in account.failures] == [
+        ("pages:a.png", 2, "TooManyRegions")
+    ]
+    assert list(vectors(context)) == [("pages:a.png", 0), ("pages:a.png", 1), ("pages:b.png", 0), ("pages:b.png", 1)]
+    engine = CountingEngine()
+    again = run_embed(context, "pages", model, engine, BATCH)
+    assert (again.total, again.skipped, again.failed, engine.encoded) == (5, 4, 1, [])
+
+
+def test_a_panel_without_a_vector_takes_none_from_its_page(
+    context: StageContext, settings: Settings, tmp_path: Path
+) -> None:
+    arguments = {"fault": "nan"}  # where all is black
+    model = own.save(tmp_path / "model", "Alone", arguments=arguments)
+    picture, buffer = Image.new("RGB", (50, 60), "red"), BytesIO()
+    picture.paste("black", (10, 20, 40, 60))
+    picture.save(buffer, "PNG")
+    commit_raw(context, raw_row("a.png", _saved(settings, "a.png", buffer.getvalue()), PANELS))
+    run_rgb(context, BATCH)
+    account = run_embed(context, "pages", model, CountingEngine(), BATCH)
+    assert (account.total, account.processed, account.failed) == (3, 2, 1)
+    assert [(each.region, each.error_class) for each in account.failures] == [(2, "NotFinite")]
+    assert list(vectors(context)) == [("pages:a.png", 0), ("pages:a.png", 1)]
+    engine = CountingEngine()
+    run_embed(context, "pages", model, engine, BATCH)
+    assert engine.encoded == []
