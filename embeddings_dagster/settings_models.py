@@ -85,8 +85,8 @@ class ModelSettings(Section):
     texts: bool = Field(True, description="encode the texts of records too, where the model reads text")
 
     # Not for the file: which side of the model is meant, and what int8 was calibrated on. See `Settings.spaces`.
-    side: Literal["image", "text"] = "image"
-    calibrated: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    side: Literal["image", "text"] = Field("image", repr=False)
+    calibrated: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", repr=False)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -142,9 +142,10 @@ def _remedy(mistake: Any, path: tuple[Hashable, ...], model: type[BaseModel], da
 
 
 def _known_keys(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> list[str]:
-    """The keys a section accepts, found by walking the models' annotations along with the data."""
+    """The keys a section accepts, found by walking the models' annotations along with the data; not those that the
+    project sets itself, which are not shown (`repr`) either."""
     found = _models_at(path, model, data)
-    return sorted(found[0].model_fields) if found else []
+    return sorted(name for name, field in found[0].model_fields.items() if field.repr) if found else []
 
 
 def _tags(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -48,11 +49,14 @@ def model_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
 def code_version(model: ModelSettings) -> str:
     """What the settings say about the vectors; the weights' digest joins them in the fingerprint, at run time."""
     exact = "int8" if model.precision == "int8" else "float"  # how exactly floats are computed decides nothing
-    said: list[object] = [model.kind, model.model, model.revision, exact, model.preprocessing, model.side]
+    where = Path(model.model).name if model.kind == "custom" else model.model
+    said: list[object] = [model.kind, where, model.revision, exact, model.preprocessing, model.side]
     if model.precision == "int8":
         said.append(model.calibration)
     if model.network is not None:
-        said.append(model.network.model_dump(mode="json"))
+        folders = {"architecture", "preprocess"}  # by the names of their files: a project may be moved
+        said.append(model.network.model_dump(mode="json", exclude=folders))
+        said += [written and Path(written).name for written in (model.network.architecture, model.network.preprocess)]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
@@ -66,7 +70,7 @@ def embeddings_asset(project: Project, name: str, model: ModelSettings) -> dg.As
         deps=["rgb_images"],
         partitions_def=image_batches,
         group_name=EMBEDDINGS,
-        kinds={"huggingface", "openvino" if model.runs_on_openvino else "pytorch", "parquet"},
+        kinds=_kinds(model),
         owners=settings.owners,
         op_tags=settings.op_tags,
         pool=GPU_POOL,
@@ -81,6 +85,11 @@ def embeddings_asset(project: Project, name: str, model: ModelSettings) -> dg.As
         yield from each_batch(context, project, config, work)
 
     return encode
+
+
+def _kinds(model: ModelSettings) -> set[str]:
+    library = "openvino" if model.runs_on_openvino else "pytorch"
+    return {library, "parquet"} if model.kind == "custom" else {"huggingface", library, "parquet"}
 
 
 def _description(model: ModelSettings) -> str:

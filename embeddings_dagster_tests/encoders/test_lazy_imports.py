@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "huggingface_hub", "faiss"}
+HEAVY = {"torch", "transformers", "huggingface_hub", "faiss", "openvino", "nncf"}
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,9 @@ HEAVY = {"torch", "transformers", "huggingface_hub", "faiss"}
     [
         "import embeddings_dagster.encoders",
         "import embeddings_dagster.engines",
-        "from embeddings_dagster.encoders import identify; from embeddings_dagster.settings import ModelSettings; "
+        "from embeddings_dagster import CLIPEmbedder; import embeddings_dagster.stages.calibration",
+        "from embeddings_dagster.encoders import identify; "
+        "from embeddings_dagster.settings_models import ModelSettings; "
         "identify(ModelSettings(kind='clip', model='bundled:clip'))",
     ],
 )
