@@ -115,9 +115,10 @@ class ModelSettings(Section):
 
 
 def _said_by_user(model: object) -> object:
-    own = [name for name in ("side", "calibrated") if isinstance(model, Mapping) and name in model]
-    if own:
-        raise ValueError(f"unknown key {own[0]!r}; remove it")
+    if isinstance(model, Mapping):
+        for name in ("side", "calibrated"):
+            if model.get(name, ModelSettings.model_fields[name].default) != ModelSettings.model_fields[name].default:
+                raise ValueError(f"unknown key {name!r}; remove it")
     return model
 
 

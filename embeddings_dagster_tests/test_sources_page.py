@@ -14,7 +14,7 @@ def test_the_settings_it_shows_are_settings(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     for number, block in enumerate(blocks):
         text = block if block.startswith("sources:") else "sources:\n" + re.sub(r"(?m)^", "  ", block.rstrip()) + "\n"
-        if block.lstrip().startswith("fields:"):
+        if block.lstrip().startswith(("fields:", "text:")):
             text = f"sources:\n  one:\n    kind: scraped\n    path: x\n    {block.strip()}\n"
         (tmp_path / f"{number}.yaml").write_text(text)
         assert load_settings(tmp_path / f"{number}.yaml").sources

@@ -45,7 +45,8 @@ def nncf(purpose: str) -> Any:
             raise MissingExtra(EXTRA, "nncf", purpose) from error
         finally:
             logging.setLoggerClass(logger_class)  # it makes its own that of the whole process
-        nncf.set_log_level(logging.ERROR)
+        # Its own set_log_level changes the handlers too, which others may share.
+        logging.getLogger("nncf").setLevel(logging.ERROR)
         return nncf
 
 
