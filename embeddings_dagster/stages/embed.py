@@ -4,7 +4,6 @@ What is encoded, pictures or the texts that records carry, is said by the model'
 """
 
 from collections.abc import Collection, Iterator
-from typing import Protocol
 
 from embeddings_dagster.encoders import ModelIdentity, identify
 from embeddings_dagster.engines import Engine
@@ -18,7 +17,8 @@ from embeddings_dagster.stages.embed_pictures import Pictures
 from embeddings_dagster.stages.embed_texts import Texts
 from embeddings_dagster.stages.plan import Plan
 from embeddings_dagster.stages.rgb import complete
-from embeddings_dagster.stages.vector_rows import Wanted, vector_row
+from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
+from embeddings_dagster.stages.vector_rows import BatchInputs, vector_row
 from embeddings_dagster.store.tables import embeddings
 
 UPSTREAM = "rgb_images"
@@ -28,16 +28,6 @@ RELIST_SECONDS = 30.0  # what other processes commit meanwhile may be missed tha
 def dataset(model: str, identity: ModelIdentity) -> str:
     """Where the vectors of a model's fingerprint lie."""
     return f"embeddings/{model}/{identity.fp12}"
-
-
-class Inputs(Protocol):
-    """What of a batch is encoded: each key with the hash of its input, and how vectors are made of them."""
-
-    @property
-    def wanted(self) -> Wanted: ...
-
-    def encoded(self, todo: Collection[Key]) -> Iterator[Made]:
-        """Encode these; whole images, in the order of the batch."""
 
 
 def run_embed(context: StageContext, name: str, model: ModelSettings, engine: Engine, batch: str) -> Account:
@@ -55,7 +45,8 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
     model = calibrate(context, name, model, batch)
     bring_here(context.store, name, model)
     identity = identify(model)
-    inputs: Inputs = (Texts if model.side == "text" else Pictures)(context, model, identity, engine, upstream, rgb)
+    wanted = wanted_vectors(identity.inputs, rgb_rows(upstream, rgb, identity.inputs))
+    inputs = (Texts if model.side == "text" else Pictures)(context, model, engine, upstream, rgb, wanted)
     work = _Work(context, name, identity, inputs)
     account = carry_out(
         context,
@@ -64,7 +55,7 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
             chain=context.store.chain(dataset(name, identity), batch),
             table=embeddings(identity.dimension),
             label={"fingerprint": identity.fingerprint},
-            wanted=inputs.wanted,
+            wanted=wanted,
             inputs={f"{UPSTREAM}/{batch}": {"version": rgb.version, "content": rgb.content}},
             make=work.make,
         ),
@@ -77,7 +68,7 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
 class _Work:
     """Makes the images of a plan: first those whose vectors exist elsewhere, then the rest by the model."""
 
-    def __init__(self, context: StageContext, name: str, identity: ModelIdentity, inputs: Inputs) -> None:
+    def __init__(self, context: StageContext, name: str, identity: ModelIdentity, inputs: BatchInputs) -> None:
         self._context, self._name, self._identity, self._inputs = context, name, identity, inputs
 
     def make(self, plan: Plan) -> Iterator[Made]:

@@ -5,41 +5,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from embeddings_dagster.encoders import Encoded, ModelIdentity, Region, Unit
-from embeddings_dagster.engines import Engine
+from embeddings_dagster.encoders import Encoded, Region, Unit
 from embeddings_dagster.ids import Key
 from embeddings_dagster.images import Box
-from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.carry_out import Made
-from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.opened import workshop
-from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
-from embeddings_dagster.stages.vector_rows import Wanted, vector_row
-from embeddings_dagster.store import Chain, Manifest
+from embeddings_dagster.stages.vector_rows import BatchInputs, vector_row
 
 COLUMNS = ("image_id", "region", "input_hash", "image", "box", "text")
 
 
-class Pictures:
+class Pictures(BatchInputs):
     """The regions of one batch, and how they are encoded."""
 
-    def __init__(
-        self,
-        context: StageContext,
-        model: ModelSettings,
-        identity: ModelIdentity,
-        engine: Engine,
-        upstream: Chain,
-        rgb: Manifest,
-    ) -> None:
-        self._context, self._model, self._engine, self._upstream, self._rgb = context, model, engine, upstream, rgb
-        self.wanted: Wanted = wanted_vectors(identity.inputs, rgb_rows(upstream, rgb, identity.inputs))
-
     def encoded(self, todo: Collection[Key]) -> Iterator[Made]:
-        """See `embed.Inputs`."""
-        batches = self._upstream.scan(self._rgb, COLUMNS, keys=todo)
-        with workshop(self._context.settings) as pictures:
-            for each in self._engine.encode(self._model, units(batches), pictures.decode, stop=self._context.stop):
+        """See `BatchInputs`."""
+        batches = self.upstream.scan(self.rgb, COLUMNS, keys=todo)
+        with workshop(self.context.settings) as pictures:
+            for each in self.engine.encode(self.model, units(batches), pictures.decode, stop=self.context.stop):
                 yield self._made(each)
 
     def _made(self, encoded: Encoded) -> Made:
@@ -51,7 +34,7 @@ class Pictures:
         assert encoded.vectors is not None
         keys = [Key(unit.image_id, region.region) for region in unit.regions]
         rows = [
-            vector_row(key, self.wanted[key], vector, encoded.precision, self._context.run_id)
+            vector_row(key, self.wanted[key], vector, encoded.precision, self.context.run_id)
             for key, vector in zip(keys, encoded.vectors, strict=True)
         ]
         return Made(unit.image_id, rows, errors=errors)

@@ -6,16 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embeddings_dagster.encoders import ModelIdentity, Vectors
-from embeddings_dagster.engines import Engine
+from embeddings_dagster.encoders import Vectors
 from embeddings_dagster.errors import NotFinite
 from embeddings_dagster.ids import Key
-from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.carry_out import Made
-from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
-from embeddings_dagster.stages.vector_rows import Wanted, vector_row
-from embeddings_dagster.store import Chain, Manifest
+from embeddings_dagster.stages.vector_rows import BatchInputs, vector_row
 
 COLUMNS = ("image_id", "region", "text")
 TEXTS_AT_ONCE = 256  # between two looks at the stop event
@@ -28,32 +23,20 @@ class Words(NamedTuple):
     text: str
 
 
-class Texts:
+class Texts(BatchInputs):
     """The regions of one batch that have text, and how their texts are encoded."""
 
-    def __init__(
-        self,
-        context: StageContext,
-        model: ModelSettings,
-        identity: ModelIdentity,
-        engine: Engine,
-        upstream: Chain,
-        rgb: Manifest,
-    ) -> None:
-        self._context, self._model, self._engine, self._upstream, self._rgb = context, model, engine, upstream, rgb
-        self.wanted: Wanted = wanted_vectors(identity.inputs, rgb_rows(upstream, rgb, identity.inputs))
-
     def encoded(self, todo: Collection[Key]) -> Iterator[Made]:
-        """See `embed.Inputs`."""
+        """See `BatchInputs`."""
         for images in _gathered(self._words(todo), TEXTS_AT_ONCE):
-            self._context.check_stop()
+            self.context.check_stop()
             texts = [words.text for image in images for words in image]
-            vectors = iter(self._engine.encode_texts(self._model, texts))
+            vectors = iter(self.engine.encode_texts(self.model, texts))
             for image in images:
                 yield self._made(image, [next(vectors) for _ in image])
 
     def _words(self, keys: Collection[Key]) -> Iterator[Words]:
-        for rows in self._upstream.scan(self._rgb, COLUMNS, keys=keys):
+        for rows in self.upstream.scan(self.rgb, COLUMNS, keys=keys):
             for image_id, region, text in zip(*(rows.column(name).to_pylist() for name in COLUMNS), strict=True):
                 yield Words(Key(image_id, region), text)
 
@@ -61,7 +44,7 @@ class Texts:
         rows, errors = [], {}
         for (key, _), vector in zip(image, vectors, strict=True):
             if np.isfinite(vector).all() and vector.any():
-                rows.append(vector_row(key, self.wanted[key], vector, "fp32", self._context.run_id))
+                rows.append(vector_row(key, self.wanted[key], vector, "fp32", self.context.run_id))
             else:
                 errors[key.region] = NotFinite("the model gave a vector that is zero or not finite for this text")
         return Made(image[0].key.image_id, rows, errors=errors)
