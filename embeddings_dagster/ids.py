@@ -7,10 +7,15 @@ be turned back into the bytes of the file's name.
 
 import os
 import re
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 BATCH_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+
+Regions = Literal["all", "whole", "parts"]  # whole pictures (region 0), parts of them, or both
+ALL: Final = "all"
+WHOLE: Final = "whole"
+PARTS: Final = "parts"
 
 
 class Key(NamedTuple):

@@ -6,12 +6,13 @@ and the manifest that names it. Nothing here knows how it is kept in step; that 
 
 from embeddings_dagster.catalog.catalogue import KEPT, Catalogue
 from embeddings_dagster.catalog.conditions import Condition, parse_condition
-from embeddings_dagster.catalog.filters import ALL, PARTS, WHOLE, Filter, Regions
+from embeddings_dagster.catalog.filters import Filter
 from embeddings_dagster.catalog.layout import LAYOUT
 from embeddings_dagster.catalog.manifest import CatalogueManifest
 from embeddings_dagster.catalog.records import Cursor, Facet, Field, Picture, Record, Region
 from embeddings_dagster.catalog.snapshot import Snapshot
 from embeddings_dagster.catalog.writing import CatalogueWriter, flaws, proven, writing
+from embeddings_dagster.ids import ALL, PARTS, WHOLE, Regions
 
 __all__ = [
     "ALL",

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from embeddings_dagster.catalog.comparisons import Bound, Operand, compare
 from embeddings_dagster.catalog.conditions import (
@@ -18,11 +18,8 @@ from embeddings_dagster.catalog.conditions import (
 from embeddings_dagster.catalog.values import Kind, clean, fold
 from embeddings_dagster.catalog.words import parse_words
 from embeddings_dagster.errors import BadQuery
+from embeddings_dagster.ids import ALL, PARTS, WHOLE, Regions
 
-Regions = Literal["all", "whole", "parts"]
-ALL: Final = "all"
-WHOLE: Final = "whole"
-PARTS: Final = "parts"
 MOST_CONDITIONS = 100
 
 

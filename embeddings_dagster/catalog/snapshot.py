@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from embeddings_dagster.catalog.filters import (
-    ALL,
     COLUMNS,
     OWN,
-    PARTS,
-    WHOLE,
     Filter,
     Sql,
     compiled,
@@ -30,7 +27,7 @@ from embeddings_dagster.catalog.manifest import CatalogueManifest
 from embeddings_dagster.catalog.records import Cursor, Facet, Field, Record
 from embeddings_dagster.catalog.values import Kind
 from embeddings_dagster.errors import BadQuery
-from embeddings_dagster.ids import Key
+from embeddings_dagster.ids import ALL, PARTS, WHOLE, Key
 
 EVERYTHING = Filter()
 MOST = 10_000  # rows of a page, values of a facet

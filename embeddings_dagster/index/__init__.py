@@ -6,8 +6,9 @@ Nothing here knows how an index is kept in step with the embeddings; that is `st
 from embeddings_dagster.index.generation import Generation
 from embeddings_dagster.index.generations import Generations
 from embeddings_dagster.index.manifest import DeletionsEntry, FileEntry, GenerationManifest, SegmentEntry
-from embeddings_dagster.index.segment import Hit, read_deletions, read_rows
+from embeddings_dagster.index.segment import Hit, Segment, read_deletions, read_rows
 from embeddings_dagster.index.segment_writer import Block, discard_segment, write_deletions, write_segment
+from embeddings_dagster.index.selection import Selection
 from embeddings_dagster.store import Consumed
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "GenerationManifest",
     "Generations",
     "Hit",
+    "Segment",
     "SegmentEntry",
+    "Selection",
     "discard_segment",
     "read_deletions",
     "read_rows",

@@ -6,16 +6,20 @@ a deleted row. Safe to share among threads.
 
 import difflib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from embeddings_dagster import ids
 from embeddings_dagster.errors import BadQuery
+from embeddings_dagster.ids import ALL, WHOLE, Key, Regions
 from embeddings_dagster.index.generations import Generations
 from embeddings_dagster.index.manifest import GenerationManifest
 from embeddings_dagster.index.segment import Hit, Segment, Vector
+from embeddings_dagster.index.selection import Mask, Selection
 
 CLOSE_MATCH_POOL = 20_000  # ids compared letter by letter for a suggestion: about a tenth of a second
 
@@ -23,9 +27,9 @@ CLOSE_MATCH_POOL = 20_000  # ids compared letter by letter for a suggestion: abo
 class Generation:
     """A searchable state of an index."""
 
-    def __init__(self, manifest: GenerationManifest, segments: list[Segment]) -> None:
+    def __init__(self, manifest: GenerationManifest, segments: Sequence[Segment]) -> None:
         self.manifest = manifest
-        self._segments = segments
+        self.segments = tuple(segments)
 
     @classmethod
     def open(cls, generations: Generations, manifest: GenerationManifest) -> "Generation":
@@ -38,10 +42,19 @@ class Generation:
         live = [entry for entry in manifest.segments if entry.live]
         return cls(manifest, [Segment.open(store, folder, entry, manifest.dimension) for entry in live])
 
-    def search(self, query: Vector, k: int, *, regions: bool = False, without: str | None = None) -> list[Hit]:
-        """The `k` rows with the largest inner product, best first, equal ones by key; exact.
+    def selection(
+        self, *, regions: Regions = WHOLE, sources: Collection[str] = (), batches: Collection[str] = ()
+    ) -> Selection:
+        """The rows of a kind of region, and of any of some sources and batches where those are given."""
+        return Selection(tuple(_mask(segment, regions, sources, batches) for segment in self.segments))
 
-        `query` is float32 (D,). Whole images only, unless `regions`; `without` leaves out one image.
+    def search(
+        self, query: Vector, k: int, selection: Selection | None = None, *, without: Collection[str] = ()
+    ) -> list[Hit]:
+        """The `k` rows with the largest inner product, best first, equal ones by key.
+
+        `query` is float32 (D,). Among the rows of `selection` (default: whole images), less all those of the images
+        `without`.
 
         Raises:
             BadQuery: the query has another dimension, or is not finite.
@@ -52,21 +65,35 @@ class Generation:
             query = np.ascontiguousarray(query, dtype=np.float32)
         if not np.isfinite(query).all():
             raise BadQuery("the vector to search for holds NaN or infinity")
-        spare = self._rows_of(without, regions=regions) if without is not None else 0
-        hits = (hit for each in self._segments for hit in each.search(query, k + spare, regions=regions))
-        return heapq.nsmallest(
-            k,
-            (hit for hit in hits if hit.image_id != without),
-            key=lambda hit: (-hit.score, hit.image_id, hit.region),
-        )
+        allowed = self._less(selection or self.selection(), without)
+        found = []
+        for segment, mask in zip(self.segments, allowed.masks, strict=True):
+            labels, scores = segment.search(query, k, mask)
+            found += [segment.hit(int(label), float(score)) for label, score in zip(labels, scores, strict=True)]
+        return heapq.nsmallest(k, found, key=lambda hit: (-hit.score, hit.image_id, hit.region))
 
-    def _rows_of(self, image_id: str, *, regions: bool) -> int:
-        found = [region for each in self._segments for region in each.labels(image_id)]
-        return len(found) if regions else found.count(0)
+    def _less(self, selection: Selection, images: Collection[str]) -> Selection:
+        if not images:
+            return selection
+        masks = tuple(mask.copy() for mask in selection.masks)
+        for segment, mask in zip(self.segments, masks, strict=True):
+            for image_id in images:
+                mask[list(segment.labels(image_id).values())] = False
+        return Selection(masks)
+
+    def vectors(self, keys: Sequence[Key]) -> tuple[Vector, Mask]:
+        """The stored vectors of some rows, float32 (n, D), and which of the rows there are; zeros for the others."""
+        found = np.zeros((len(keys), self.manifest.dimension), np.float32)
+        there = np.zeros(len(keys), bool)
+        for place, key in enumerate(keys):
+            vector = self.vector(*key)
+            if vector is not None:
+                found[place], there[place] = vector, True
+        return found, there
 
     def vector(self, image_id: str, region: int = 0) -> Vector | None:
         """The stored vector of a row, float32 (D,), or None where the index has no such row."""
-        for segment in self._segments:
+        for segment in self.segments:
             label = segment.labels(image_id).get(region)
             if label is not None:
                 return segment.vector(label)
@@ -74,14 +101,29 @@ class Generation:
 
     def image_ids(self) -> Iterator[str]:
         """The ids of all images in it."""
-        return (str(each) for segment in self._segments for each in segment.image_ids())
+        return (str(each) for segment in self.segments for each in segment.image_ids())
 
     def close_ids(self, text: str, count: int = 3) -> list[str]:
         """Ids that look like `text`: those that contain it, then those that are spelt alike."""
-        found = [each for segment in self._segments for each in _containing(segment, text, count)][:count]
+        found = [each for segment in self.segments for each in _containing(segment, text, count)][:count]
         pool = islice(self.image_ids(), CLOSE_MATCH_POOL)
         alike = difflib.get_close_matches(text, pool, n=count) if len(found) < count else []
         return list(dict.fromkeys([*found, *alike]))[:count]
+
+
+def _mask(segment: Segment, regions: Regions, sources: Collection[str], batches: Collection[str]) -> Mask:
+    mask = np.ones(len(segment.rows), bool)
+    if regions != ALL:
+        mask &= segment.regions == 0 if regions == WHOLE else segment.regions > 0
+    if sources or batches:
+        there = pc.unique(segment.rows.column("batch")).to_pylist()
+        wanted = [
+            batch
+            for batch in there
+            if (not batches or batch in batches) and (not sources or ids.source_of(batch) in sources)
+        ]
+        mask &= pc.is_in(segment.rows.column("batch"), pa.array(wanted, pa.string())).to_numpy()
+    return mask
 
 
 def _containing(segment: Segment, text: str, count: int) -> list[str]:

@@ -4,6 +4,7 @@ An opened segment is never changed, so any number of threads may search it.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +16,14 @@ from embeddings_dagster.errors import CorruptFile, FormatTooNew
 from embeddings_dagster.index.library import library, one_thread
 from embeddings_dagster.index.manifest import FLAT, SegmentEntry
 from embeddings_dagster.index.segment_writer import INDEX, ROWS, VECTORS
+from embeddings_dagster.index.selection import Mask
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.local_file import local_file
 from embeddings_dagster.store.parts import Part
 
-READ_COLUMNS = ("image_id", "region", "batch")
+READ_COLUMNS = ("image_id", "region", "batch", "input_hash")
 
 Vector = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
 
 
@@ -33,6 +34,7 @@ class Hit(NamedTuple):
     region: int
     score: float
     batch: str
+    input_hash: str
 
 
 def read_deletions(store: Store, folder: str, entry: SegmentEntry) -> Labels:
@@ -65,10 +67,12 @@ def read_rows(store: Store, folder: str, entry: SegmentEntry, columns: Sequence[
 class Segment:
     """A segment as one generation sees it."""
 
-    def __init__(self, index: Any, vectors: Vector, rows: pa.Table, live: Mask) -> None:
-        self._index, self._vectors, self._rows, self._live = index, vectors, rows, live
-        self._any_region = _parameters(live)
-        self._whole_images = _parameters(live & (rows.column("region").to_numpy() == 0))
+    def __init__(self, entry: SegmentEntry, index: Any, vectors: Vector, rows: pa.Table, live: Mask) -> None:
+        """`rows`: `READ_COLUMNS` of all rows in the order of their labels; `live`: which of them are not dead."""
+        self.entry = entry
+        self.rows = rows
+        self.live = live
+        self._index, self._vectors = index, vectors
 
     @classmethod
     def open(cls, store: Store, folder: str, entry: SegmentEntry, dimension: int) -> "Segment":
@@ -88,38 +92,48 @@ class Segment:
         shape = (entry.rows, dimension)
         if (index.ntotal, index.d) != shape or vectors.shape != shape or len(rows) != entry.rows:
             raise CorruptFile(f"{store.files.url(folder)}/{entry.path('')} does not have the shape its generation says")
-        return cls(index, vectors, rows, live)
+        return cls(entry, index, vectors, rows, live)
 
-    def search(self, query: Vector, k: int, *, regions: bool) -> list[Hit]:
-        """The `k` best live rows by inner product, best first; `query` is float32 (D,).
+    @cached_property
+    def regions(self) -> npt.NDArray[np.int16]:
+        """The region of each row, dead ones included."""
+        found: npt.NDArray[np.int16] = self.rows.column("region").to_numpy()
+        return found
 
-        `regions` searches every region, else whole images (region 0) only.
+    def search(self, query: Vector, k: int, allowed: Mask) -> tuple[Labels, Vector]:
+        """The `k` best rows that are live and allowed: labels and inner products, best first; fewer where there are
+        fewer. `query` is float32 (D,), `allowed` has a value for each row.
         """
-        parameters, possible = self._any_region if regions else self._whole_images
+        parameters, possible = _parameters(self.live & allowed)
         k = min(k, possible)
         if k == 0:
-            return []
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         with one_thread():
             scores, labels = self._index.search(query[np.newaxis], k, params=parameters)
-        return [self._hit(int(label), float(score)) for label, score in zip(labels[0], scores[0], strict=True)]
+        return labels[0], scores[0]
 
-    def _hit(self, label: int, score: float) -> Hit:
-        image_id, region, batch = (self._rows.column(name)[label].as_py() for name in READ_COLUMNS)
-        return Hit(image_id, region, score, batch)
+    def hit(self, label: int, score: float) -> Hit:
+        """A row as it is answered."""
+        image_id, region, batch, input_hash = (self.rows.column(name)[label].as_py() for name in READ_COLUMNS)
+        return Hit(image_id, region, score, batch, input_hash)
 
     def labels(self, image_id: str) -> dict[int, int]:
         """The live rows of an image: label by region."""
-        found = np.flatnonzero(pc.equal(self._rows.column("image_id"), image_id).to_numpy() & self._live)
-        return {self._rows.column("region")[int(label)].as_py(): int(label) for label in found}
+        found = np.flatnonzero(pc.equal(self.rows.column("image_id"), image_id).to_numpy() & self.live)
+        return {int(self.regions[label]): int(label) for label in found}
 
     def vector(self, label: int) -> Vector:
         """A copy of a row's vector, float32 (D,)."""
         return np.array(self._vectors[label])
 
+    def vectors(self, labels: Labels | slice) -> Vector:
+        """The vectors of some rows, float32 (n, D); of a slice, a view of the file that must not be written to."""
+        found: Vector = self._vectors[labels]
+        return found
+
     def image_ids(self) -> pa.ChunkedArray:
         """The ids of live whole images."""
-        whole = self._live & (self._rows.column("region").to_numpy() == 0)
-        return self._rows.column("image_id").filter(pa.array(whole))
+        return self.rows.column("image_id").filter(pa.array(self.live & (self.regions == 0)))
 
 
 def _parameters(allowed: Mask) -> tuple[Any, int]:

@@ -69,9 +69,10 @@ class SearchService:
         if isinstance(query, IdQuery):
             query = IdQuery(_known_id(query.image_id, opened.record.name, opened.generation))
         wanted = self._vector(query, opened)
-        without = query.image_id if isinstance(query, IdQuery) else None
+        without = (query.image_id,) if isinstance(query, IdQuery) else ()
         regions = regions or self._settings.spaces[name].side == "text"  # most texts are those of panels
-        hits = opened.generation.search(wanted, k, regions=regions, without=without)
+        allowed = opened.generation.selection(regions=ids.ALL if regions else ids.WHOLE)
+        hits = opened.generation.search(wanted, k, allowed, without=without)
         return self._results(str(query), opened, hits, started)
 
     def refresh(self) -> None:

@@ -47,10 +47,10 @@ def block(keys: Sequence[Key], batch: str = "art__0001") -> Block:
     return Block(rows, batch, np.array([vector(name) for name in names], np.float32).reshape(-1, DIMENSION))
 
 
-def segment(generations: Generations, keys: Sequence[Key]) -> SegmentEntry:
+def segment(generations: Generations, keys: Sequence[Key], batch: str = "art__0001") -> SegmentEntry:
     """A new segment of these rows."""
     files, name = generations.store.files, uuid.uuid4().hex
-    return write_segment(files, generations.folder, name, DIMENSION, len(keys), [block(keys)])
+    return write_segment(files, generations.folder, name, DIMENSION, len(keys), [block(keys, batch)])
 
 
 def without(generations: Generations, entry: SegmentEntry, *labels: int) -> SegmentEntry:

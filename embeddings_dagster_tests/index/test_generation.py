@@ -1,14 +1,14 @@
 """A generation answers exactly, from what it was when it was opened, and never from a damaged file."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embeddings_dagster.errors import BadQuery, CorruptFile, FormatTooNew, MissingFile
-from embeddings_dagster.ids import Key
+from embeddings_dagster.ids import ALL, PARTS, WHOLE, Key, Regions
 from embeddings_dagster.index import Generation, Generations, SegmentEntry
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.index.helpers import (
@@ -29,8 +29,11 @@ def opened(generations: Generations, *segments: SegmentEntry) -> Generation:
     return Generation.open(generations, generations.commit(generations.latest(), manifest(*segments)))
 
 
-def keys_found(generation: Generation, query: Vector, k: int, **options: object) -> list[Key]:
-    return [Key(hit.image_id, hit.region) for hit in generation.search(query, k, **options)]  # type: ignore[arg-type]
+def keys_found(
+    generation: Generation, query: Vector, k: int, *, regions: Regions = WHOLE, without: Collection[str] = ()
+) -> list[Key]:
+    hits = generation.search(query, k, generation.selection(regions=regions), without=without)
+    return [Key(hit.image_id, hit.region) for hit in hits]
 
 
 def brute_force(keys: Sequence[Key], query: Vector, k: int) -> list[Key]:
@@ -73,15 +76,43 @@ def test_a_segment_without_live_rows_is_not_even_opened(generations: Generations
 def test_regions_are_searched_only_when_asked(generations: Generations) -> None:
     generation = opened(generations, segment(generations, [*pictures(3), *PAGE]))
     query = vector("art:page.png/2")
-    assert keys_found(generation, query, 1, regions=True) == [Key("art:page.png", 2)]
+    assert keys_found(generation, query, 1, regions=ALL) == [Key("art:page.png", 2)]
     assert keys_found(generation, query, 9) == brute_force([*pictures(3), PAGE[0]], query, 9)
+
+
+def test_parts_alone_can_be_searched(generations: Generations) -> None:
+    generation = opened(generations, segment(generations, [*pictures(3), *PAGE]))
+    query = vector("x")
+    assert keys_found(generation, query, 9, regions=PARTS) == brute_force(PAGE[1:], query, 9)
+
+
+def test_sources_and_batches_are_searched_alone(generations: Generations) -> None:
+    one, other = pictures(4), pictures(4, "shop:q")
+    generation = opened(
+        generations, segment(generations, one), segment(generations, other, "shop__0001"), segment(generations, PAGE)
+    )
+    query = vector("x")
+    for selection, expected in (
+        (generation.selection(sources=["shop"]), other),
+        (generation.selection(batches=["art__0001"]), [*one, PAGE[0]]),
+        (generation.selection(sources=["shop"], batches=["art__0001"]), []),
+        (generation.selection(sources=["shop", "art"]), [*one, *other, PAGE[0]]),
+    ):
+        hits = generation.search(query, 20, selection)
+        assert [Key(hit.image_id, hit.region) for hit in hits] == brute_force(expected, query, 20)
+
+
+def test_selections_are_cut_with_each_other(generations: Generations) -> None:
+    generation = opened(generations, segment(generations, [*pictures(3), *PAGE]))
+    both = generation.selection(regions=WHOLE) & generation.selection(regions=PARTS)
+    assert generation.search(vector("x"), 9, both) == []
 
 
 def test_an_image_left_out_costs_no_hit(generations: Generations) -> None:
     generation = opened(generations, segment(generations, pictures(4)), segment(generations, PAGE))
     query = vector("art:page.png/0")
-    assert keys_found(generation, query, 4, without="art:page.png") == brute_force(pictures(4), query, 4)
-    found = keys_found(generation, query, 4, without="art:page.png", regions=True)
+    assert keys_found(generation, query, 4, without=["art:page.png"]) == brute_force(pictures(4), query, 4)
+    found = keys_found(generation, query, 4, without=["art:page.png"], regions=ALL)
     assert found == brute_force(pictures(4), query, 4)
 
 
@@ -101,6 +132,11 @@ def test_stored_vectors_come_back_to_the_bit(generations: Generations) -> None:
     assert np.array_equal(stored, vector("art:page.png/2"))
     assert generation.vector("art:page.png", 3) is None
     assert generation.vector("art:nothing.png") is None
+    keys = [PAGE[1], Key("art:nothing.png", 0), pictures(3)[2]]
+    vectors, there = generation.vectors(keys)
+    assert there.tolist() == [True, False, True]
+    assert np.array_equal(vectors[there], [vector("art:page.png/1"), vector("art:p002.png/0")])
+    assert not vectors[1].any()
 
 
 def test_close_ids_contain_the_text_or_look_like_it(generations: Generations) -> None:
