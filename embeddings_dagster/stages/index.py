@@ -26,7 +26,6 @@ from embeddings_dagster.index import (
     discard_segment,
     read_deletions,
     write_deletions,
-    write_segment,
 )
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.calibration import with_calibration
@@ -35,6 +34,7 @@ from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.identities import identity as identity_of
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
+from embeddings_dagster.stages.index_segments import make_segment
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
@@ -167,7 +167,7 @@ class _Refresh:
         files, folder, name = self._store.files, self._generations.folder, uuid.uuid4().hex
         self._undo.append(partial(discard_segment, files, folder, name))
         blocks = self._blocks(state, inputs, name, rows)
-        segment = write_segment(files, folder, name, self._identity.dimension, rows, blocks)
+        segment = make_segment(self._context, self._generations, self._identity, name, rows, blocks)
         self._bytes += sum(file.bytes for file in segment.files.values())
         return [segment]
 
