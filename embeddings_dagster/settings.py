@@ -50,6 +50,14 @@ class RemovalSettings(Section):
     images: int = Field(100, ge=0)
 
 
+class IndexSettings(Section):
+    """What an index promises, and how its segments are made; takes effect on those made from then on."""
+
+    recall_target: float = Field(0.95, gt=0, le=1, description="mean recall@10; 1: every search is exact")
+    hnsw_rows: int = Field(20_000, ge=1, description="a segment with fewer rows is flat, and exact")
+    segment_rows: int = Field(1_000_000, ge=1_000, description="no segment is larger: bounds memory and time of one")
+
+
 class DagsterSettings(Section):
     """What Dagster is told: pools, tags, retries, and how often to look."""
 
@@ -90,6 +98,7 @@ class Settings(BaseSettings):
     models: dict[ModelName, SaidModel] = Field(default_factory=_bundled_models)
     rgb: RgbSettings = RgbSettings()
     removals: RemovalSettings = RemovalSettings()
+    index: IndexSettings = IndexSettings()
     dagster: DagsterSettings = DagsterSettings()
 
     @field_validator("models")

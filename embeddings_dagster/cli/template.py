@@ -138,6 +138,13 @@ models:
 #   fraction: 0.2
 #   images: 100
 
+# What an index promises. It measures and tunes itself on your own pictures; what is set here counts for segments made
+# from then on.
+# index:
+#   recall_target: 0.95         # mean share of the true ten best that a search finds; 1: every search is exact
+#   hnsw_rows: 20000            # a segment with fewer rows is searched by comparing all of them, and exact
+#   segment_rows: 1000000       # no segment is larger: bounds the memory and the time that making one takes
+
 # What Dagster is told.
 # dagster:
 #   gpu_pool_limit: {gpus}           # encoding steps at one time; default: the number of GPUs, or 1

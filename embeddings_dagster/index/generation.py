@@ -1,12 +1,13 @@
-"""One generation, opened: exact search over all its segments, until whoever holds it lets it go.
+"""One generation, opened: search over all its segments, until whoever holds it lets it go.
 
-Opening resolves and checks every file once. What is committed afterwards does not exist for it, and answers never hold
-a deleted row. Safe to share among threads.
+Scores are exact inner products. Flat segments are searched exactly, graphs with the recall that they were tuned to,
+whatever is selected. Opening resolves and checks every file once. What is committed afterwards does not exist for it,
+and answers never hold a deleted row. Safe to share among threads.
 """
 
 import difflib
-import heapq
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -18,7 +19,8 @@ from embeddings_dagster.errors import BadQuery
 from embeddings_dagster.ids import ALL, WHOLE, Key, Regions
 from embeddings_dagster.index.generations import Generations
 from embeddings_dagster.index.manifest import GenerationManifest
-from embeddings_dagster.index.segment import Hit, Segment, Vector
+from embeddings_dagster.index.scores import Vector
+from embeddings_dagster.index.segment import Hit, Segment
 from embeddings_dagster.index.selection import Mask, Selection
 
 CLOSE_MATCH_POOL = 20_000  # ids compared letter by letter for a suggestion: about a tenth of a second
@@ -46,12 +48,21 @@ class Generation:
         self, *, regions: Regions = WHOLE, sources: Collection[str] = (), batches: Collection[str] = ()
     ) -> Selection:
         """The rows of a kind of region, and of any of some sources and batches where those are given."""
+        if regions == WHOLE and not sources and not batches:
+            return self._whole
         return Selection(tuple(_mask(segment, regions, sources, batches) for segment in self.segments))
+
+    @cached_property
+    def _whole(self) -> Selection:
+        masks = tuple(segment.regions == 0 for segment in self.segments)
+        for mask in masks:
+            mask.flags.writeable = False  # it is handed out to everybody
+        return Selection(masks)
 
     def search(
         self, query: Vector, k: int, selection: Selection | None = None, *, without: Collection[str] = ()
     ) -> list[Hit]:
-        """The `k` rows with the largest inner product, best first, equal ones by key.
+        """The `k` rows with the largest inner product (float32), best first, equal ones by key.
 
         `query` is float32 (D,). Among the rows of `selection` (default: whole images), less all those of the images
         `without`.
@@ -66,11 +77,15 @@ class Generation:
         if not np.isfinite(query).all():
             raise BadQuery("the vector to search for holds NaN or infinity")
         allowed = self._less(selection or self.selection(), without)
-        found = []
-        for segment, mask in zip(self.segments, allowed.masks, strict=True):
-            labels, scores = segment.search(query, k, mask)
-            found += [segment.hit(int(label), float(score)) for label, score in zip(labels, scores, strict=True)]
-        return heapq.nsmallest(k, found, key=lambda hit: (-hit.score, hit.image_id, hit.region))
+        found = [segment.search(query, k, mask) for segment, mask in zip(self.segments, allowed.masks, strict=True)]
+        least = _last_of(np.concatenate([[-np.inf], *(scores for _, scores in found)]), k)
+        hits = [
+            segment.hit(label, score)
+            for segment, (labels, scores) in zip(self.segments, found, strict=True)
+            for label, score in zip(labels.tolist(), scores.tolist(), strict=True)
+            if score >= least
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.image_id, hit.region))[:k]
 
     def _less(self, selection: Selection, images: Collection[str]) -> Selection:
         if not images:
@@ -109,6 +124,11 @@ class Generation:
         pool = islice(self.image_ids(), CLOSE_MATCH_POOL)
         alike = difflib.get_close_matches(text, pool, n=count) if len(found) < count else []
         return list(dict.fromkeys([*found, *alike]))[:count]
+
+
+def _last_of(scores: Vector, k: int) -> float:
+    """The `k`-th best of some scores, or the least."""
+    return float(np.partition(scores, -k)[-k] if k < len(scores) else scores.min())
 
 
 def _mask(segment: Segment, regions: Regions, sources: Collection[str], batches: Collection[str]) -> Mask:

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from embeddings_dagster.index.recall import SegmentRecall
 from embeddings_dagster.store import Consumed, Previous
 
 METRIC = "inner_product"
 FLAT = "flat"  # exact: every vector is compared
+HNSW = "hnsw_fp16"  # along a graph, over vectors in float16
 
 
 class FileEntry(NamedTuple):
@@ -36,13 +38,15 @@ class DeletionsEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One immutable segment. `rows` counts all rows, dead ones included; labels are 0 … `rows` - 1."""
+    """One immutable segment. `rows` counts all rows, dead ones included; labels are 0 … `rows` - 1. `recall` is what
+    was tuned when it was built; a flat one needs none."""
 
     uuid: str
     kind: str
     rows: int
     files: Mapping[str, FileEntry]
     deletions: DeletionsEntry | None = None
+    recall: SegmentRecall | None = None
 
     @property
     def live(self) -> int:
@@ -124,14 +128,17 @@ def _segment_document(segment: SegmentEntry) -> dict[str, Any]:
         "rows": segment.rows,
         "files": {name: entry._asdict() for name, entry in segment.files.items()},
         "deletions": segment.deletions and segment.deletions._asdict(),
+        "recall": segment.recall and segment.recall.to_document(),
     }
 
 
 def _segment(entry: Mapping[str, Any]) -> SegmentEntry:
+    recall = entry.get("recall")  # which the first releases did not write
     return SegmentEntry(
         uuid=entry["uuid"],
         kind=entry["kind"],
         rows=entry["rows"],
         files={name: FileEntry(**file) for name, file in entry["files"].items()},
         deletions=entry["deletions"] and DeletionsEntry(**entry["deletions"]),
+        recall=recall and SegmentRecall.from_document(recall),
     )

@@ -5,16 +5,18 @@ An opened segment is never changed, so any number of threads may search it.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from embeddings_dagster.errors import CorruptFile, FormatTooNew
-from embeddings_dagster.index.library import library, one_thread
-from embeddings_dagster.index.manifest import FLAT, SegmentEntry
+from embeddings_dagster.index.library import library
+from embeddings_dagster.index.manifest import FLAT, HNSW, SegmentEntry
+from embeddings_dagster.index.scores import Labels, Vector
+from embeddings_dagster.index.searchers import FlatSearcher, GraphSearcher, Searcher
 from embeddings_dagster.index.segment_writer import INDEX, ROWS, VECTORS
 from embeddings_dagster.index.selection import Mask
 from embeddings_dagster.store import Store
@@ -22,9 +24,7 @@ from embeddings_dagster.store.local_file import local_file
 from embeddings_dagster.store.parts import Part
 
 READ_COLUMNS = ("image_id", "region", "batch", "input_hash")
-
-Vector = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+AT_ONCE = 65_536  # ids turned into Python objects at one time
 
 
 class Hit(NamedTuple):
@@ -67,12 +67,13 @@ def read_rows(store: Store, folder: str, entry: SegmentEntry, columns: Sequence[
 class Segment:
     """A segment as one generation sees it."""
 
-    def __init__(self, entry: SegmentEntry, index: Any, vectors: Vector, rows: pa.Table, live: Mask) -> None:
+    def __init__(self, entry: SegmentEntry, searcher: Searcher, vectors: Vector, rows: pa.Table, live: Mask) -> None:
         """`rows`: `READ_COLUMNS` of all rows in the order of their labels; `live`: which of them are not dead."""
         self.entry = entry
         self.rows = rows
         self.live = live
-        self._index, self._vectors = index, vectors
+        self._searcher, self._vectors = searcher, vectors
+        self._columns = tuple(rows.column(name).combine_chunks() for name in READ_COLUMNS)
 
     @classmethod
     def open(cls, store: Store, folder: str, entry: SegmentEntry, dimension: int) -> "Segment":
@@ -80,19 +81,21 @@ class Segment:
         CorruptFile, MissingFile: a file is not what was committed; the message names it.
         FormatTooNew: a newer release wrote it.
         """
-        if entry.kind != FLAT:
+        if entry.kind not in (FLAT, HNSW):
             raise FormatTooNew(f"{folder} has a segment of kind {entry.kind!r}; upgrade embeddings-dagster to read it")
         paths = {
             name: local_file(store, f"{folder}/{entry.path(name)}", entry.files[name].sha256)
             for name in (INDEX, VECTORS)
         }
         index = library().read_index(str(paths[INDEX]), library().IO_FLAG_MMAP_IFC)
-        vectors = np.load(paths[VECTORS], mmap_mode="r", allow_pickle=False)
+        vectors = np.load(paths[VECTORS], mmap_mode="r", allow_pickle=False).view(np.ndarray)
         rows, live = read_rows(store, folder, entry, READ_COLUMNS)
         shape = (entry.rows, dimension)
         if (index.ntotal, index.d) != shape or vectors.shape != shape or len(rows) != entry.rows:
             raise CorruptFile(f"{store.files.url(folder)}/{entry.path('')} does not have the shape its generation says")
-        return cls(entry, index, vectors, rows, live)
+        if entry.recall is None:
+            return cls(entry, FlatSearcher(index, vectors), vectors, rows, live)
+        return cls(entry, GraphSearcher(index, vectors, entry.recall.ef), vectors, rows, live)
 
     @cached_property
     def regions(self) -> npt.NDArray[np.int16]:
@@ -102,25 +105,31 @@ class Segment:
 
     def search(self, query: Vector, k: int, allowed: Mask) -> tuple[Labels, Vector]:
         """The `k` best rows that are live and allowed: labels and inner products, best first; fewer where there are
-        fewer. `query` is float32 (D,), `allowed` has a value for each row.
+        fewer, and more where others score as much as the last. `query` is float32 (D,), `allowed` has a value for each
+        row.
         """
-        parameters, possible = _parameters(self.live & allowed)
-        k = min(k, possible)
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        with one_thread():
-            scores, labels = self._index.search(query[np.newaxis], k, params=parameters)
-        return labels[0], scores[0]
+        return self._searcher.search(query, k, self.live & allowed)
 
     def hit(self, label: int, score: float) -> Hit:
         """A row as it is answered."""
-        image_id, region, batch, input_hash = (self.rows.column(name)[label].as_py() for name in READ_COLUMNS)
+        image_id, region, batch, input_hash = (column[label].as_py() for column in self._columns)
         return Hit(image_id, region, score, batch, input_hash)
 
     def labels(self, image_id: str) -> dict[int, int]:
         """The live rows of an image: label by region."""
-        found = np.flatnonzero(pc.equal(self.rows.column("image_id"), image_id).to_numpy() & self.live)
-        return {int(self.regions[label]): int(label) for label in found}
+        hashes, labels = self._by_hash
+        wanted, ids = hash(image_id), self._columns[0]
+        alike = labels[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, side="right")].tolist()
+        return {int(self.regions[label]): label for label in alike if ids[label].as_py() == image_id}
+
+    @cached_property
+    def _by_hash(self) -> tuple[npt.NDArray[np.int64], Labels]:
+        """The hashes of the ids of live rows, ascending, and their labels: 16 bytes a row, made when first needed."""
+        labels = np.flatnonzero(self.live)
+        ids = (self._columns[0].slice(start, AT_ONCE).to_pylist() for start in range(0, len(self.live), AT_ONCE))
+        hashes = np.fromiter(map(hash, chain.from_iterable(ids)), np.int64, len(self.live))[labels]
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], labels[order]
 
     def vector(self, label: int) -> Vector:
         """A copy of a row's vector, float32 (D,)."""
@@ -134,12 +143,3 @@ class Segment:
     def image_ids(self) -> pa.ChunkedArray:
         """The ids of live whole images."""
         return self.rows.column("image_id").filter(pa.array(self.live & (self.regions == 0)))
-
-
-def _parameters(allowed: Mask) -> tuple[Any, int]:
-    """What restricts a faiss search to the allowed labels (None where all are), and how many those are."""
-    count = int(np.count_nonzero(allowed))
-    if count == len(allowed):
-        return None, count
-    selector = library().IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-    return library().SearchParameters(sel=selector), count

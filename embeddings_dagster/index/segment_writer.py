@@ -1,4 +1,4 @@
-"""Writes a segment and the deletions of a generation: new files only, which nothing refers to until the commit.
+"""Writes flat segments and the deletions of a generation: new files only, which nothing refers to until the commit.
 
 A segment holds the vectors twice: `index.faiss`, which plain faiss opens, and `vectors.npy`, which anything opens and
 from which an index of another kind can be built again.
@@ -6,7 +6,7 @@ from which an index of another kind can be built again.
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -72,28 +72,47 @@ def write_segment(
     Raises:
         StoreError: `blocks` hold another number of rows, or vectors of another dimension.
     """
-    place = f"{folder}/segments/{name}"
     index = library().IndexFlatIP(dimension)
+
+    def added() -> Iterator[Block]:
+        for block in blocks:
+            if block.vectors.shape == (len(block.rows), dimension):
+                index.add(np.ascontiguousarray(block.vectors, dtype=np.float32))
+            yield block
+
+    parts = write_rows(files, folder, name, dimension, rows, added())
+    parts[INDEX] = write_faiss(files, folder, name, index)
+    reached("segment:written")
+    return SegmentEntry(name, FLAT, rows, parts)
+
+
+def write_rows(
+    files: Files, folder: str, name: str, dimension: int, rows: int, blocks: Iterable[Block]
+) -> dict[str, FileEntry]:
+    """The files of a segment but its index, written as the blocks come; raises as `write_segment` does."""
     tables: list[pa.RecordBatch] = []
-    with files.writing(f"{place}/{VECTORS}") as handle:
+    count = 0
+    with files.writing(f"{folder}/segments/{name}/{VECTORS}") as handle:
         vectors = _Sink(handle)
         _write_header(vectors, "<f4", (rows, dimension))
         for block in blocks:
             if block.vectors.shape != (len(block.rows), dimension):
                 raise StoreError(f"vectors of shape {block.vectors.shape}, not {(len(block.rows), dimension)}")
-            tables.append(_labelled(block, index.ntotal))
-            array = np.ascontiguousarray(block.vectors, dtype="<f4")
-            vectors.write(array.tobytes())
-            index.add(array)
-        if index.ntotal != rows:
-            raise StoreError(f"{index.ntotal} vectors where {rows} were announced; the segment was not written")
-    with files.writing(f"{place}/{INDEX}") as handle:
-        graph = _Sink(handle)
-        library().write_index(index, library().PyCallbackIOWriter(graph.write))
-    written = write_part(files, f"{place}/{ROWS}", ROWS_SCHEMA, tables, ROW_GROUP_BYTES)
-    reached("segment:written")
-    parts = {INDEX: graph.entry, VECTORS: vectors.entry, ROWS: FileEntry(written.bytes, written.sha256)}
-    return SegmentEntry(name, FLAT, rows, parts)
+            tables.append(_labelled(block, count))
+            vectors.write(np.ascontiguousarray(block.vectors, dtype="<f4").tobytes())
+            count += len(block.rows)
+        if count != rows:
+            raise StoreError(f"{count} vectors where {rows} were announced; the segment was not written")
+    written = write_part(files, f"{folder}/segments/{name}/{ROWS}", ROWS_SCHEMA, tables, ROW_GROUP_BYTES)
+    return {VECTORS: vectors.entry, ROWS: FileEntry(written.bytes, written.sha256)}
+
+
+def write_faiss(files: Files, folder: str, name: str, index: Any) -> FileEntry:
+    """The index of a segment."""
+    with files.writing(f"{folder}/segments/{name}/{INDEX}") as handle:
+        sink = _Sink(handle)
+        library().write_index(index, library().PyCallbackIOWriter(sink.write))
+    return sink.entry
 
 
 def discard_segment(files: Files, folder: str, name: str) -> None:

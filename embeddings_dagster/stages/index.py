@@ -1,7 +1,8 @@
 """`<model>_index`: kept in step with the embeddings, at the cost of what changed.
 
 A refresh resolves all batches once, reads the keys of those that changed, picks the winner of each image they touch,
-writes at most one segment of new rows, and commits one generation. When nothing changed it writes nothing.
+writes new rows as one segment, or as several where they are very many, and commits one generation. When nothing changed
+it writes nothing.
 """
 
 import time
@@ -34,7 +35,7 @@ from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.identities import identity as identity_of
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
-from embeddings_dagster.stages.index_segments import make_segment
+from embeddings_dagster.stages.index_segments import cut, make_segment, segment_sizes
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
@@ -142,7 +143,7 @@ class _Refresh:
         """Write what is new; returns the segments of the next generation."""
         try:
             kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in (base.segments if base else ()))
-            return (*(segment for segment in kept if segment), *self._new_segment(state, inputs))
+            return (*(segment for segment in kept if segment), *self._new_segments(state, inputs))
         except BaseException:
             self._take_back()
             raise
@@ -160,19 +161,30 @@ class _Refresh:
         self._bytes += deletions.bytes
         return replace(segment, deletions=deletions)
 
-    def _new_segment(self, state: IndexState, inputs: Inputs) -> list[SegmentEntry]:
-        rows = sum(state.unplaced().values())
-        if not rows:
-            return []
-        files, folder, name = self._store.files, self._generations.folder, uuid.uuid4().hex
-        self._undo.append(partial(discard_segment, files, folder, name))
-        blocks = self._blocks(state, inputs, name, rows)
-        segment = make_segment(self._context, self._generations, self._identity, name, rows, blocks)
-        self._bytes += sum(file.bytes for file in segment.files.values())
-        return [segment]
+    def _new_segments(self, state: IndexState, inputs: Inputs) -> list[SegmentEntry]:
+        files, folder = self._store.files, self._generations.folder
+        sizes = segment_sizes(sum(state.unplaced().values()), self._context.settings.index.segment_rows)
+        blocks = self._blocks(state, inputs, sum(sizes))
+        segments = []
+        for rows, some in zip(sizes, cut(blocks, sizes), strict=False):
+            name = uuid.uuid4().hex
+            self._undo.append(partial(discard_segment, files, folder, name))
+            placed = self._placed(state, name, some)
+            segment = make_segment(self._context, self._generations, self._identity, name, rows, placed)
+            self._bytes += sum(file.bytes for file in segment.files.values())
+            segments.append(segment)
+        return segments
 
-    def _blocks(self, state: IndexState, inputs: Inputs, name: str, total: int) -> Iterator[Block]:
-        """The rows that have no place yet, with their vectors, batch by batch; each is placed as it passes."""
+    def _placed(self, state: IndexState, name: str, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The rows of one segment; each is given its place as it passes."""
+        label = 0
+        for block in blocks:
+            yield block
+            state.place(name, keys_of(block.rows), label)
+            label += len(block.rows)
+
+    def _blocks(self, state: IndexState, inputs: Inputs, total: int) -> Iterator[Block]:
+        """The rows that have no place yet, with their vectors, batch by batch."""
         label = 0
         for batch, count in state.unplaced().items():
             wanted = state.unplaced_of(batch)
@@ -185,11 +197,10 @@ class _Refresh:
                     raise StateDamaged(f"what is remembered of batch {batch} is not what it holds")
                 vectors = vectors_of(rows, self._identity.dimension)
                 # The rows keep their length; in an index the inner product is to be the cosine.
-                yield Block(rows, batch, vectors if self._identity.normalised else unit_length(vectors))
-                state.place(name, keys, label)
                 label += len(keys)
                 if self._context.progress is not None:
                     self._context.progress(f"{self._generations.model}_index", label, total)
+                yield Block(rows, batch, vectors if self._identity.normalised else unit_length(vectors))
             if label != end:
                 raise StateDamaged(f"batch {batch} does not hold all that is remembered of it")
 
