@@ -67,6 +67,7 @@ class DagsterSettings(Section):
     sensor_batches: int = Field(50, ge=1, le=1000, description="runs a sensor asks for in one tick, at most")
     reconcile_cron: str = "0 3 * * *"
     refresh_cron: str = Field("0 4 * * 0", description="when the pictures of catalogues are asked for again")
+    compact_cron: str = Field("15 * * * *", description="when segments of the indexes are merged, where any are due")
     max_retries: int = Field(3, ge=0)
     retry_seconds: float = Field(10, ge=0)
     owners: list[str] = Field(default_factory=list)

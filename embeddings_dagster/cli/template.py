@@ -153,6 +153,7 @@ models:
 #   sensor_batches: 50          # runs asked for in one look, at most
 #   reconcile_cron: "0 3 * * *" # when everything is compared with everything
 #   refresh_cron: "0 4 * * 0"   # when the pictures of catalogues are asked for again
+#   compact_cron: "15 * * * *"  # when segments of the indexes are merged, where any are due
 #   max_retries: 3              # of what can heal
 #   retry_seconds: 10           # before the first of them; then twice as long each time
 #   owners: []                  # of the assets, such as ["me@example.org", "team:vision"]

@@ -7,6 +7,7 @@ import dagster as dg
 from embeddings_dagster.defs.assets import image_assets
 from embeddings_dagster.defs.catalog import catalog_asset, catalog_checks
 from embeddings_dagster.defs.checks import all_checks
+from embeddings_dagster.defs.compaction import compact_jobs, compact_schedules, compact_sensors
 from embeddings_dagster.defs.executor import batch_executor
 from embeddings_dagster.defs.jobs import asset_jobs, discover_job
 from embeddings_dagster.defs.models import model_assets
@@ -24,8 +25,8 @@ def project_defs(project: Project) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=[*all_checks(project), *catalog_checks(project)],
-        jobs=[*asset_jobs(project), discover_job(project), refresh_job(project)],
-        sensors=all_sensors(project),
-        schedules=[*all_schedules(project), *refresh_schedules(project)],
+        jobs=[*asset_jobs(project), discover_job(project), refresh_job(project), *compact_jobs(project)],
+        sensors=[*all_sensors(project), *compact_sensors(project)],
+        schedules=[*all_schedules(project), *refresh_schedules(project), *compact_schedules(project)],
         executor=batch_executor(project.pool_limits()),
     )

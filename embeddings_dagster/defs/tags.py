@@ -12,6 +12,7 @@ SINCE = "embeddings/since"  # the ledger version of the batch's change that the 
 STATE = "embeddings/state"  # for an index: the state of its inputs that the run was asked for
 MODEL = "embeddings/model"  # for an index: whose
 CATALOG = "embeddings/catalog"  # `true` for a refresh of the catalogue
+COMPACTION = "embeddings/compaction"  # `true` for a compaction of the indexes
 DISCOVERED = "embeddings/discovered"  # who asked has just read the source: the run need not
 LAUNCHER = "embeddings/launcher"  # `cli` for runs that this project executes itself
 
@@ -20,5 +21,5 @@ CATALOG_POOL = "search_catalog"  # lets one refresh of the catalogue run at a ti
 
 
 def index_pool(model: str) -> str:
-    """The pool that lets one refresh of a model's index run at a time."""
+    """The pool that lets one refresh or compaction of a model's index run at a time."""
     return f"index_{model}"

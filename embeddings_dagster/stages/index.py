@@ -36,7 +36,7 @@ from embeddings_dagster.stages.identities import identity as identity_of
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
 from embeddings_dagster.stages.index_segments import cut, make_segment, segment_sizes
-from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
+from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state, state_file
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
 from embeddings_dagster.stages.refreshing import refreshed, take_in
@@ -82,7 +82,7 @@ def refresh_index(context: StageContext, name: str, identity: ModelIdentity | No
     settings = model_settings(context.settings, name)
     identity = identity or identity_of(context.store, name, settings)
     generations = Generations(context.store, name, identity.fp12)
-    path = context.store.cache / "indexes" / f"{name}-{identity.fp12}.sqlite"
+    path = state_file(context.store.cache, name, identity.fp12)
 
     def attempt() -> IndexReport:
         report = _Refresh(context, generations, identity).run(path)

@@ -171,6 +171,29 @@ class IndexState:
             ((segment, label, *key) for label, key in enumerate(keys, start=first)),
         )
 
+    def move(
+        self, segment: str, first: int, keys: Sequence[Key], segments: Sequence[str], labels: Sequence[int]
+    ) -> None:
+        """Rows were copied to a segment, in order, from label `first`; each was in one of `segments`, under `labels`.
+
+        Raises:
+            StateDamaged: one was not there.
+        """
+        moved = self._db.executemany(
+            "update placed set segment = ?, label = ? where image_id = ? and region = ? and segment = ? and label = ?",
+            (
+                (segment, label, *key, *where)
+                for label, (key, *where) in enumerate(zip(keys, segments, labels, strict=True), start=first)
+            ),
+        )
+        if moved.rowcount != len(keys):
+            raise StateDamaged(f"{len(keys) - moved.rowcount} rows are not where they are remembered to be")
+
+
+def state_file(cache: Path, model: str, fp12: str) -> Path:
+    """The file of the state of one index."""
+    return cache / "indexes" / f"{model}-{fp12}.sqlite"
+
 
 @contextmanager
 def index_state(path: Path) -> Iterator[IndexState]:

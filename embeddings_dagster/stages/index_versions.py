@@ -63,7 +63,8 @@ def _entries(generations: Generations, *, serves: bool) -> list[GenerationEntry]
 
 
 def index_rollback(context: StageContext, model: str, generation: int | None = None) -> GenerationManifest:
-    """Bring back a generation (default: the one before what is shown now), and pin it until `index_release`.
+    """Bring back a generation (default: the newest before what is shown now that was made of other batches; one that
+    was only compacted is no step back), and pin it until `index_release`.
 
     Acts on the serving fingerprint, which is what searches see.
 
@@ -75,7 +76,7 @@ def index_rollback(context: StageContext, model: str, generation: int | None = N
     generations = serving_generations(context.store, model)
     with held(context, generations.folder):
         base = _newest(generations)
-        target = (base.restores or base.version) - 1 if generation is None else generation
+        target = _before(generations, base) if generation is None else generation
         wanted = generations.get(target)
         missing = sorted(path for path in generations.referenced(wanted) if context.store.files.stat(path) is None)
         if missing:
@@ -86,6 +87,13 @@ def index_rollback(context: StageContext, model: str, generation: int | None = N
         restores = wanted.restores or wanted.version
         following = replace(wanted, run_id=context.run_id, pinned=True, restores=restores)
         return generations.commit(base, following)
+
+
+def _before(generations: Generations, base: GenerationManifest) -> int:
+    """The generation to go back to; the number below all that there are, where there is none."""
+    older = [number for number in generations.numbers() if number < (base.restores or base.version)]
+    others = (number for number in reversed(older) if generations.get(number).consumed != base.consumed)
+    return next(others, min(older, default=base.restores or base.version) - 1)
 
 
 def index_release(context: StageContext, model: str) -> GenerationManifest:

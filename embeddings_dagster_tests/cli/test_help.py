@@ -27,7 +27,7 @@ ALL = dict(commands(typer.main.get_command(app)))
 def test_the_commands_of_this_release_are_all_there() -> None:
     assert {" ".join(path) for path in ALL if path} == {
         "init", "demo", "plan", "run", "search", "status", "failures", "explain", "verify", "files", "doctor",
-        "index", "index list", "index rollback", "model", "model list", "model switch", "comics-specs",
+        "index", "index list", "index rollback", "index compact", "model", "model list", "model switch", "comics-specs",
         "catalog", "forget",
     }  # fmt: skip
 

@@ -33,6 +33,7 @@ JOBS = {
         "raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index", "search_catalog",
     },
     "discover": set(),
+    "compact_indexes": set(),
 }  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions) -
     assert sensors == {
         "follow_sources": ("embed_batches", "RUNNING", 30),
         "follow_embeddings": ("refresh_indexes", "RUNNING", 30),
+        "follow_segments": ("compact_indexes", "RUNNING", 30),
     }
     schedules = {
         each.name: (each.job_name, each.default_status.value, each.cron_schedule) for each in definitions.schedules
@@ -97,6 +99,7 @@ def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions) -
     assert schedules == {
         "reconcile_batches": ("embed_batches", "RUNNING", "0 3 * * *"),
         "reconcile_indexes": ("refresh_indexes", "RUNNING", "0 3 * * *"),
+        "compact_indexes": ("compact_indexes", "RUNNING", "15 * * * *"),
     }
 
 
