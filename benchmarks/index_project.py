@@ -32,8 +32,6 @@ BATCH = 1000
 LIMITS = PartLimits(BATCH, 2**30, 1e9)
 WORDS = [f"w{number}" for number in range(5000)] + ["shirt", "red", "jacket"]
 POPULATION = Clusters.make(512)
-# Shares of the rows, by what selects them: the field `share` of a record, drawn evenly, and its cluster.
-SHARES = {"half": 0.5, "twentieth": 0.05, "200th": 0.005, "2000th": 0.0005}
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,19 @@ class Project:
         assert newest is not None
         return Generation.open(self.generations, newest)
 
-    def fill(self, rows: int) -> None:
-        """Write the records and vectors of `rows` pictures, unless they are there."""
+    def fill(self, rows: int, *, records: bool) -> None:
+        """Write the vectors of `rows` pictures, and their records if those are wanted, unless they are there."""
         if (self.folder / "filled").exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         vectors, clusters = POPULATION.pictures(rows)
         for start in range(0, rows, BATCH):
             some = slice(start, min(start + BATCH, rows))
-            self.write_records(start // BATCH, clusters[some])
+            if records:
+                self.write_records(start // BATCH, clusters[some])
             self.write_vectors(start // BATCH, vectors[some])
-        refresh_catalog(self.context)
+        if records:
+            refresh_catalog(self.context)
         (self.folder / "filled").touch()
 
     def write_records(self, batch: int, clusters: np.ndarray) -> None:

@@ -14,8 +14,9 @@ HEAD = """\
 
 Made by `benchmarks/bench_index.py`; nothing here is written by hand. {rows:,} vectors of 512 numbers that lie as those
 of pictures do (`benchmarks/index_vectors.py`): in clusters of unequal size within a narrow cone; texts lie off that
-cone. Every step is a process of its own, everything imported before the clock starts. CPU-seconds are those of all
-threads. Medians, lowest and highest in brackets.
+cone, and graphs are tuned on such texts, not on those of the model, whose weights are random. Every step is a process
+of its own, everything imported before the clock starts. CPU-seconds are those of all threads. Medians, lowest and
+highest in brackets.
 
 {machine}
 """
@@ -100,6 +101,8 @@ def _contest(found: Figures, title: str) -> Iterator[str]:
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for name in ("exact FAISS", "ours", "hnswlib", "usearch"):
+        if name not in found:
+            continue
         each = found[name]
         times = _ratios(found["exact FAISS"]["ms"], each["ms"])
         built = each["build"].get("cpu")

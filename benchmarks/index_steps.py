@@ -16,11 +16,13 @@ from index_project import BATCH, MODEL, POPULATION, Project
 
 OPENINGS = 15
 QUERIES = 100
+WITH_RECORDS = 100_000
+TEXTS = 256  # that a graph is tuned on
 
 
 def fill(project: Project, rows: int) -> Figures:
-    """The records and vectors, without an index."""
-    project.fill(rows)
+    """The vectors, and up to a hundred thousand also the records, without an index."""
+    project.fill(rows, records=rows <= WITH_RECORDS)
     return {}
 
 
@@ -78,11 +80,16 @@ def _refreshed(project: Project) -> Figures:
 
 
 def _imported(project: Project) -> None:
-    """What a first refresh of a process would load, and no figure is about."""
+    """Load what a first refresh of a process would, and let graphs be tuned on texts that belong to the vectors: the
+    model's own, whose weights are random, have nothing to do with them."""
     import faiss  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
+    from embeddings_dagster.stages import index_segments
+
     project.generations.numbers()
+    texts = POPULATION.texts(TEXTS, seed=303)
+    index_segments.text_queries = lambda *_: texts
 
 
 def compact(project: Project, rows: int) -> Figures:
@@ -155,7 +162,7 @@ STEPS: dict[str, Callable[[Project, int], Figures]] = {
     "one_changed": one_changed,
     "compact": compact,
     "opening": opening,
-    "contest": lambda project, rows: contest(project),
+    "contest": lambda project, rows: contest(project, libraries=rows <= WITH_RECORDS),
     "filters": lambda project, rows: filters(project),
     "service": service,
 }
