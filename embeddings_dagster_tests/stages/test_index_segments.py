@@ -161,9 +161,7 @@ def test_no_index_and_an_exact_one_pass_without_a_search(tmp_path: Path) -> None
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[StageContext, ModelIdentity]:
     folder = tmp_path_factory.mktemp("clip")
     model = ModelSettings(kind="clip", model="bundled:clip")
-    settings = Settings(
-        data=str(folder / "data"), models={"toy": model}, index=IndexSettings(hnsw_rows=5_000, recall_target=0.5)
-    )
+    settings = Settings(data=str(folder / "data"), models={"toy": model}, index=IndexSettings(hnsw_rows=3_000))
     return StageContext(settings, Store.open(settings.data_root, settings.cache_root), "run"), identify(model)
 
 
@@ -172,7 +170,11 @@ def test_a_model_that_reads_text_is_tuned_on_words_too(clip: tuple[StageContext,
     vectors = text_queries(context, "toy", identity)
     assert vectors.shape == (len(PLAIN_QUERIES), identity.dimension)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
-    pictures = index_vectors().Clusters.make(identity.dimension, clusters=60).pictures(3_500)[0]
+    random = np.random.default_rng(0)
+    drawn = vectors[random.integers(len(vectors), size=3_500)] + 0.05 * random.standard_normal(
+        (3_500, vectors.shape[1])
+    )
+    pictures: Vector = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     generations = generations_of(context.store)
     entry = make_segment(context, generations, identity, "n" * 32, 3_500, blocks(pictures))
     assert entry.recall is not None
