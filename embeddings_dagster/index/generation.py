@@ -116,7 +116,7 @@ class Generation:
 
     def image_ids(self) -> Iterator[str]:
         """The ids of all images in it."""
-        return (str(each) for segment in self.segments for each in segment.image_ids())
+        return (each for segment in self.segments for each in segment.image_ids().to_pylist())
 
     def close_ids(self, text: str, count: int = 3) -> list[str]:
         """Ids that look like `text`: those that contain it, then those that are spelt alike."""
