@@ -41,7 +41,7 @@ class Clusters:
         return cls(centres, common, gap, basis, spread)
 
     def pictures(self, count: int, seed: int = 1) -> tuple[Vectors, Numbers]:
-        """Unit vectors (count, D), and the cluster of each: one cluster in a hundred has a third of all."""
+        """Unit vectors (count, D), and the cluster of each; the n-th cluster has a share of about 1 / sqrt(n)."""
         found = np.empty((count, self.centres.shape[1]), np.float32)
         members = np.empty(count, np.int64)
         for start, vectors, numbers in self._blocks(count, seed):

@@ -8,7 +8,18 @@ import typer
 
 from embeddings_dagster.cli.options import AsJson, ModelName, example
 from embeddings_dagster.cli.project import Here, here
-from embeddings_dagster.cli.terminal import Column, duration, moment, note, say, say_json, say_table, size
+from embeddings_dagster.cli.terminal import (
+    Column,
+    duration,
+    moment,
+    note,
+    said_kinds,
+    said_recall,
+    say,
+    say_json,
+    say_table,
+    size,
+)
 from embeddings_dagster.errors import ModelUnavailable, UnknownItem
 
 if TYPE_CHECKING:
@@ -50,14 +61,15 @@ def index_list(context: typer.Context, model: ModelName = None, as_json: AsJson 
         note("no index yet; make one with `embeddings run`")
         return
     columns = [Column("model"), Column("fingerprint", style="dim"), Column("generation", right=True), Column("made"),
-               Column("rows", right=True), Column("segments", right=True), Column("batches", right=True),
-               Column("")]  # fmt: skip
+               Column("rows", right=True), Column("segments"), Column("recall@10", right=True),
+               Column("batches", right=True), Column("")]  # fmt: skip
     rows = []
     for entry in entries:
         says = ["searched" if entry.current and entry.serving else "", "pinned" if entry.pinned else "",
                 f"is generation {entry.restores} again" if entry.restores else ""]  # fmt: skip
-        rows.append((entry.model, entry.fp12, entry.generation, moment(entry.created_at), entry.rows, entry.segments,
-                     entry.batches, ", ".join(filter(None, says))))  # fmt: skip
+        rows.append((entry.model, entry.fp12, entry.generation, moment(entry.created_at), entry.rows,
+                     said_kinds(entry.kinds), said_recall(entry.recall), entry.batches,
+                     ", ".join(filter(None, says))))  # fmt: skip
     say_table(columns, rows)
 
 

@@ -8,7 +8,7 @@ import typer
 from embeddings_dagster.cli.models import say_changeovers
 from embeddings_dagster.cli.options import AsJson, SourceName, example
 from embeddings_dagster.cli.project import Here, here
-from embeddings_dagster.cli.terminal import Column, moment, note, say, say_json, say_table, size
+from embeddings_dagster.cli.terminal import Column, moment, note, said_recall, say, say_json, say_table, size
 
 if TYPE_CHECKING:
     from embeddings_dagster.stages.catalog_checks import CatalogStatus
@@ -94,14 +94,15 @@ def _say_sources(project: Here, batches: "list[BatchStatus]", source: str | None
 
 def _say_models(models: "list[ModelStatus]") -> None:
     columns = [Column("model"), Column("what", fold=True), Column("fingerprint", style="dim"), Column("serves"),
-               Column("generation", right=True), Column("rows", right=True), Column("made"),
-               Column("index", fold=True)]  # fmt: skip
+               Column("generation", right=True), Column("rows", right=True), Column("recall@10"),
+               Column("made"), Column("index", fold=True)]  # fmt: skip
     rows = []
     for each in models:
         index = each.index
         state = "none yet" if index is None else "pinned" if index.pinned else "current" if index.current else index.why
+        recall = index and f"{said_recall(index.recall)} of {index.recall_target:g}"
         rows.append((each.name, each.model, each.fingerprint[:12], each.serving, index and index.generation,
-                     index and index.rows, moment(index.committed if index else None), state))  # fmt: skip
+                     index and index.rows, recall, moment(index.committed if index else None), state))  # fmt: skip
     say_table(columns, rows)
     say_changeovers(models)
 
@@ -123,11 +124,13 @@ def checks(
     stale = [each.batch for each in batches if not each.current]
     wanted = [each for each in models if each.wanted]
     behind = [each.name for each in wanted if each.index is None or not each.index.current]
+    short = [each.name for each in wanted if each.index is not None and each.index.recall < each.index.recall_target]
     pinned = [each.name for each in wanted if each.index is not None and each.index.pinned]
     return [
         ("every image is a row or a failure", not lost, _some(lost)),
         ("every batch is current", not stale, _some(stale)),
         ("every index has taken in what there is", not behind, _some(behind)),
+        ("every index finds as much as the settings ask for", not short, _some(short)),
         ("no index is pinned by a rollback", not pinned, _some(pinned)),
         ("the catalogue has taken in what there is", *_taken_in(batches, catalogue)),
     ]

@@ -6,7 +6,7 @@ Answers go to stdout, everything else (progress, notes, errors) to stderr, so th
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -146,3 +146,13 @@ def size(count: float) -> str:
 def moment(when: datetime | None) -> str:
     """Local time to the minute."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M") if when else ""
+
+
+def said_kinds(kinds: Mapping[str, int]) -> str:
+    """Segments: `2 hnsw_fp16, 1 flat`."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), reverse=True))
+
+
+def said_recall(recall: float) -> str:
+    """`exact`, or a share: `0.967`."""
+    return "exact" if recall == 1 else f"{recall:.3f}"

@@ -1,10 +1,11 @@
 """Asset checks: what the assets promise, looked at again from outside.
 
-A check of a batch runs with that batch's partition; asked alone, it looks at every batch. Unsound vectors are blocking:
-no index takes them in within the same run.
+A check of a batch runs with that batch's partition; asked alone, it looks at every batch. Two are blocking: no index
+takes in unsound vectors within the same run, and nothing goes on from an index that finds less than it promises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import dagster as dg
 
@@ -14,8 +15,11 @@ from embeddings_dagster.defs.findings import Finding
 from embeddings_dagster.defs.metadata import plain_metadata
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.resources import Project
+from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.index_checks import CheckResult, index_consumed_is_current, index_rows_equal_live_rows
+from embeddings_dagster.stages.recall import index_recall_meets_target
+from embeddings_dagster.store import Store
 
 Look = Callable[[str], Finding]
 
@@ -69,10 +73,15 @@ def embeddings_checks(project: Project, model: str) -> Iterator[dg.AssetChecksDe
 
 
 def index_checks(project: Project, model: str) -> Iterator[dg.AssetChecksDefinition]:
-    """Rows, and what was consumed. An index that was rolled back on purpose only warns."""
+    """Rows, what was consumed, and recall. An index that was rolled back on purpose only warns of the first two."""
     rows, consumed = "The index holds the newest row of every region.", "The index has taken in every batch as it is."
     yield _index_check(project, model, "rows_equal_live_rows", rows, index_rows_equal_live_rows)
     yield _index_check(project, model, "consumed_is_current", consumed, index_consumed_is_current)
+    target = project.settings.index.recall_target
+    finds = f"Searches find on average at least {target} of the true ten best rows, in every segment and in all."
+    yield _index_check(
+        project, model, "recall", finds, partial(index_recall_meets_target, target=target), blocking=True
+    )
 
 
 def _batch_check(
@@ -109,10 +118,20 @@ def _batches(context: dg.AssetCheckExecutionContext, project: Project) -> Sequen
 
 
 def _index_check(
-    project: Project, model: str, name: str, description: str, look: Callable[..., CheckResult]
+    project: Project,
+    model: str,
+    name: str,
+    description: str,
+    look: Callable[[Store, str, ModelIdentity], CheckResult],
+    *,
+    blocking: bool = False,
 ) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=index_name(model), name=name, description=description, op_tags=project.settings.dagster.op_tags
+        asset=index_name(model),
+        name=name,
+        description=description,
+        blocking=blocking,
+        op_tags=project.settings.dagster.op_tags,
     )
     def check() -> dg.AssetCheckResult:
         found = look(project.store, model, project.identity(model))

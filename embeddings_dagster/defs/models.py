@@ -12,10 +12,12 @@ from embeddings_dagster.defs.batches import Done, Event, each_batch, failure_of
 from embeddings_dagster.defs.config import EncodeConfig
 from embeddings_dagster.defs.metadata import Metadata, column_schema, plain_metadata
 from embeddings_dagster.defs.partitions import image_batches
+from embeddings_dagster.defs.recall_plot import recall_metadata
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
 from embeddings_dagster.defs.tags import GPU_POOL, index_pool
 from embeddings_dagster.errors import Stopped
+from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embed import run_embed
@@ -25,7 +27,7 @@ from embeddings_dagster.store.tables import embeddings
 
 EMBEDDINGS = "embeddings"
 INDEXES = "indexes"
-INDEX_CODE = "flat-1"  # raise it when segments come out differently for the same vectors
+INDEX_CODE = "tuned-1"  # raise it when segments come out differently for the same vectors
 VECTOR = {"embedding": "fixed_size_list<float32>[D]"}  # D is the model's, and known when its files are
 
 
@@ -108,8 +110,9 @@ def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=index_name(name),
-        description=f"The searchable index of {embeddings_name(name)}, one segment for what is new; batches that are "
-        "not there yet do not hold it up.",
+        description=f"The searchable index of {embeddings_name(name)}, one segment for what is new, tuned to find "
+        f"{project.settings.index.recall_target} of the true ten best; batches that are not there yet do not hold it "
+        "up.",
         deps=[upstream],
         group_name=INDEXES,
         kinds={"faiss"},
@@ -131,9 +134,16 @@ def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
             raise failure_of(context, settings, {name: error}) from error
         if project.watch.index is not None:
             project.watch.index(report)
-        return dg.MaterializeResult(metadata=report_metadata(report), data_version=_data_version(report))
+        metadata = {**report_metadata(report), **recall_metadata(_manifest(project, name, report))}
+        return dg.MaterializeResult(metadata=metadata, data_version=_data_version(report))
 
     return refresh
+
+
+def _manifest(project: Project, name: str, report: IndexReport) -> GenerationManifest | None:
+    if report.generation is None:
+        return None
+    return Generations(project.store, name, report.fingerprint[:12]).get(report.generation)
 
 
 def _data_version(report: IndexReport) -> dg.DataVersion:

@@ -100,10 +100,10 @@ class Generation:
         """The stored vectors of some rows, float32 (n, D), and which of the rows there are; zeros for the others."""
         found = np.zeros((len(keys), self.manifest.dimension), np.float32)
         there = np.zeros(len(keys), bool)
-        for place, key in enumerate(keys):
-            vector = self.vector(*key)
-            if vector is not None:
-                found[place], there[place] = vector, True
+        for segment in self.segments:
+            labels = segment.find(keys)
+            inside = labels >= 0
+            found[inside], there[inside] = segment.vectors(labels[inside]), True
         return found, there
 
     def vector(self, image_id: str, region: int = 0) -> Vector | None:
@@ -116,7 +116,7 @@ class Generation:
 
     def image_ids(self) -> Iterator[str]:
         """The ids of all images in it."""
-        return (str(each) for segment in self.segments for each in segment.image_ids())
+        return (each for segment in self.segments for each in segment.image_ids().to_pylist())
 
     def close_ids(self, text: str, count: int = 3) -> list[str]:
         """Ids that look like `text`: those that contain it, then those that are spelt alike."""
@@ -132,17 +132,17 @@ def _last_of(scores: Vector, k: int) -> float:
 
 
 def _mask(segment: Segment, regions: Regions, sources: Collection[str], batches: Collection[str]) -> Mask:
-    mask = np.ones(len(segment.rows), bool)
+    mask = np.ones(len(segment), bool)
     if regions != ALL:
         mask &= segment.regions == 0 if regions == WHOLE else segment.regions > 0
     if sources or batches:
-        there = pc.unique(segment.rows.column("batch")).to_pylist()
+        there = pc.unique(segment.batches).to_pylist()
         wanted = [
             batch
             for batch in there
             if (not batches or batch in batches) and (not sources or ids.source_of(batch) in sources)
         ]
-        mask &= pc.is_in(segment.rows.column("batch"), pa.array(wanted, pa.string())).to_numpy()
+        mask &= pc.is_in(segment.batches, pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
     return mask
 
 

@@ -3,6 +3,7 @@
 It is immutable and complete in itself: whoever holds one can open and search exactly that state.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -85,6 +86,21 @@ class GenerationManifest:
     def rows(self) -> int:
         """Rows that can be found."""
         return sum(segment.live for segment in self.segments)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many segments of each kind there are."""
+        return dict(Counter(segment.kind for segment in self.segments))
+
+    @property
+    def recall(self) -> float:
+        """The mean recall@10 that its segments were tuned to: that of the worst. 1 where all are exact."""
+        return min((segment.recall.mean for segment in self.segments if segment.recall), default=1.0)
+
+    @property
+    def worst_decile(self) -> float:
+        """As `recall`, over the worst tenth of the queries."""
+        return min((segment.recall.worst_decile for segment in self.segments if segment.recall), default=1.0)
 
     def to_document(self) -> dict[str, Any]:
         """The JSON body, unsealed."""

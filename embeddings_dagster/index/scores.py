@@ -8,7 +8,7 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-SPARE = 16  # candidates beyond those asked for: float16 may have put a row some places too low
+SPARE = 8  # candidates beyond those asked for: float16 may have put a row some places too low
 AT_ONCE = 256  # rows in float64 at one time: 1 MB at 512 dimensions
 TRUTH_ROWS = 8_192  # rows compared with all queries at one time
 WIDER = 8

@@ -38,7 +38,7 @@ class FlatSearcher:
         k = min(k, possible)
         if k == 0:
             return NOTHING
-        if possible <= strategy.LOOKED_UP:
+        if strategy.is_looked_up(len(allowed), possible):
             labels = np.flatnonzero(allowed)
             return best(labels, exact_scores(self._vectors, labels, query), k)
         parameters = _selecting(allowed) if possible < len(allowed) else None

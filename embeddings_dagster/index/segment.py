@@ -3,9 +3,7 @@
 An opened segment is never changed, so any number of threads may search it.
 """
 
-from collections.abc import Sequence
-from functools import cached_property
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,18 +11,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embeddings_dagster.errors import CorruptFile, FormatTooNew
+from embeddings_dagster.ids import Key
 from embeddings_dagster.index.library import library
 from embeddings_dagster.index.manifest import FLAT, HNSW, SegmentEntry
-from embeddings_dagster.index.scores import Labels, Vector
+from embeddings_dagster.index.rows import SegmentRows
+from embeddings_dagster.index.scores import Labels, Vector, true_scores
 from embeddings_dagster.index.searchers import FlatSearcher, GraphSearcher, Searcher
 from embeddings_dagster.index.segment_writer import INDEX, ROWS, VECTORS
 from embeddings_dagster.index.selection import Mask
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.local_file import local_file
 from embeddings_dagster.store.parts import Part
-
-READ_COLUMNS = ("image_id", "region", "batch", "input_hash")
-AT_ONCE = 65_536  # ids turned into Python objects at one time
 
 
 class Hit(NamedTuple):
@@ -59,21 +56,23 @@ def read_rows(store: Store, folder: str, entry: SegmentEntry, columns: Sequence[
     path = f"{folder}/{entry.path(ROWS)}"
     with store.checked.open(path, entry.files[ROWS].sha256) as handle:
         table = Part(handle, store.files.url(path)).read(columns).combine_chunks()
+    return table, _live(store, folder, entry)
+
+
+def _live(store: Store, folder: str, entry: SegmentEntry) -> Mask:
     live = np.ones(entry.rows, dtype=bool)
     live[read_deletions(store, folder, entry)] = False
-    return table, live
+    return live
 
 
 class Segment:
     """A segment as one generation sees it."""
 
-    def __init__(self, entry: SegmentEntry, searcher: Searcher, vectors: Vector, rows: pa.Table, live: Mask) -> None:
-        """`rows`: `READ_COLUMNS` of all rows in the order of their labels; `live`: which of them are not dead."""
+    def __init__(self, entry: SegmentEntry, searcher: Searcher, vectors: Vector, rows: SegmentRows) -> None:
         self.entry = entry
-        self.rows = rows
-        self.live = live
+        self.live = rows.live
+        self._rows = rows
         self._searcher, self._vectors = searcher, vectors
-        self._columns = tuple(rows.column(name).combine_chunks() for name in READ_COLUMNS)
 
     @classmethod
     def open(cls, store: Store, folder: str, entry: SegmentEntry, dimension: int) -> "Segment":
@@ -85,23 +84,36 @@ class Segment:
             raise FormatTooNew(f"{folder} has a segment of kind {entry.kind!r}; upgrade embeddings-dagster to read it")
         paths = {
             name: local_file(store, f"{folder}/{entry.path(name)}", entry.files[name].sha256)
-            for name in (INDEX, VECTORS)
+            for name in (INDEX, VECTORS, ROWS)
         }
         index = library().read_index(str(paths[INDEX]), library().IO_FLAG_MMAP_IFC)
         vectors = np.load(paths[VECTORS], mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        rows, live = read_rows(store, folder, entry, READ_COLUMNS)
+        part = Part(paths[ROWS].open("rb"), store.files.url(f"{folder}/{entry.path(ROWS)}"))
+        rows = SegmentRows(part, _live(store, folder, entry))
         shape = (entry.rows, dimension)
         if (index.ntotal, index.d) != shape or vectors.shape != shape or len(rows) != entry.rows:
             raise CorruptFile(f"{store.files.url(folder)}/{entry.path('')} does not have the shape its generation says")
         if entry.recall is None:
-            return cls(entry, FlatSearcher(index, vectors), vectors, rows, live)
-        return cls(entry, GraphSearcher(index, vectors, entry.recall.ef), vectors, rows, live)
+            return cls(entry, FlatSearcher(index, vectors), vectors, rows)
+        return cls(entry, GraphSearcher(index, vectors, entry.recall.ef), vectors, rows)
 
-    @cached_property
+    def __len__(self) -> int:
+        return self.entry.rows
+
+    @property
+    def rows(self) -> pa.Table:
+        """All rows in the order of their labels, dead ones included: image_id, region, batch, input_hash."""
+        return self._rows.table
+
+    @property
     def regions(self) -> npt.NDArray[np.int16]:
         """The region of each row, dead ones included."""
-        found: npt.NDArray[np.int16] = self.rows.column("region").to_numpy()
-        return found
+        return self._rows.region_numbers
+
+    @property
+    def batches(self) -> pa.Array:
+        """The batch of each row, dead ones included."""
+        return self._rows.batches
 
     def search(self, query: Vector, k: int, allowed: Mask) -> tuple[Labels, Vector]:
         """The `k` best rows that are live and allowed: labels and inner products, best first; fewer where there are
@@ -110,26 +122,24 @@ class Segment:
         """
         return self._searcher.search(query, k, self.live & allowed)
 
+    def true_scores(self, queries: Vector, k: int, tick: Callable[[], None]) -> Vector:
+        """The scores of the `k` best live rows for each of some queries, (queries, k); see `scores.true_scores`."""
+        return true_scores(self._vectors, self.live, queries, k, tick)
+
     def hit(self, label: int, score: float) -> Hit:
         """A row as it is answered."""
-        image_id, region, batch, input_hash = (column[label].as_py() for column in self._columns)
+        rows = self._rows
+        columns = (rows.image_ids, rows.regions, rows.batches, rows.input_hashes)
+        image_id, region, batch, input_hash = (column[label].as_py() for column in columns)
         return Hit(image_id, region, score, batch, input_hash)
 
     def labels(self, image_id: str) -> dict[int, int]:
         """The live rows of an image: label by region."""
-        hashes, labels = self._by_hash
-        wanted, ids = hash(image_id), self._columns[0]
-        alike = labels[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, side="right")].tolist()
-        return {int(self.regions[label]): label for label in alike if ids[label].as_py() == image_id}
+        return self._rows.labels(image_id)
 
-    @cached_property
-    def _by_hash(self) -> tuple[npt.NDArray[np.int64], Labels]:
-        """The hashes of the ids of live rows, ascending, and their labels: 16 bytes a row, made when first needed."""
-        labels = np.flatnonzero(self.live)
-        ids = (self._columns[0].slice(start, AT_ONCE).to_pylist() for start in range(0, len(self.live), AT_ONCE))
-        hashes = np.fromiter(map(hash, chain.from_iterable(ids)), np.int64, len(self.live))[labels]
-        order = np.argsort(hashes, kind="stable")
-        return hashes[order], labels[order]
+    def find(self, keys: Sequence[Key]) -> Labels:
+        """The label of each key, int64; -1 where there is no such live row."""
+        return self._rows.find(keys)
 
     def vector(self, label: int) -> Vector:
         """A copy of a row's vector, float32 (D,)."""
@@ -140,6 +150,6 @@ class Segment:
         found: Vector = self._vectors[labels]
         return found
 
-    def image_ids(self) -> pa.ChunkedArray:
+    def image_ids(self) -> pa.Array:
         """The ids of live whole images."""
-        return self.rows.column("image_id").filter(pa.array(self.live & (self.regions == 0)))
+        return self._rows.image_ids.filter(pa.array(self.live & (self.regions == 0)))

@@ -12,9 +12,8 @@ GRAPH_START = 150.0
 GRAPH_PLACE = 6.0  # a place in the list makes some 13 rows be compared, at places all over the file
 SCAN_LABEL = 0.004  # asking whether a row is allowed
 SCAN_ROW = 0.15  # comparing one in float16, those before and after it too
-LOOK_ROW = 0.45  # fetching one from `vectors.npy` and comparing it in float64
+LOOK_ROW = 1.0  # fetching one from `vectors.npy` and comparing it in float64
 
-LOOKED_UP = 1_000  # allowed rows up to which a look at each is cheaper than a scan with a selector
 DEPTH = 3  # a list of this many times as many places as hits is complete among them as often as promised
 
 
@@ -24,8 +23,13 @@ def graph_cost(places: int) -> float:
 
 
 def exact_cost(rows: int, allowed: int) -> float:
-    """Of comparing all that is allowed."""
-    return LOOK_ROW * allowed if allowed <= LOOKED_UP else SCAN_LABEL * rows + SCAN_ROW * allowed
+    """Of comparing all that is allowed, in the cheaper way."""
+    return min(LOOK_ROW * allowed, SCAN_LABEL * rows + SCAN_ROW * allowed)
+
+
+def is_looked_up(rows: int, allowed: int) -> bool:
+    """Whether to fetch each allowed row, and not to ask of every row whether it is one."""
+    return LOOK_ROW * allowed <= exact_cost(rows, allowed)
 
 
 def first_places(ef: int, k: int, rows: int, allowed: int) -> int:

@@ -10,7 +10,8 @@ from embeddings_dagster.index.recall import K, KindRecall, Point, SegmentRecall,
 from embeddings_dagster.index.scores import SPARE, Vector, exact_scores, true_scores
 from embeddings_dagster.index.searchers import explore
 
-LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# From the shortest list that a search ever asks for, which is `strategy.DEPTH * K`.
+LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 BEYOND = 3  # steps that are measured after the promise is kept, so that the curve shows what is left
 DIGITS = 4
 
@@ -51,8 +52,7 @@ def tuned(
 def _recall(trial: Trial, query: Vector, ef: int, truth: Vector, tick: Callable[[], None]) -> float:
     """Recall of one query as a search of the finished segment goes about it."""
     tick()
-    places = max(ef, strategy.DEPTH * K)
-    labels = trial.graph.order[explore(trial.graph.index, query, places)[: K + SPARE]]
+    labels = trial.graph.order[explore(trial.graph.index, query, ef)[: K + SPARE]]
     scores = np.sort(exact_scores(trial.vectors, labels, query))[-K:]
     return recall_of(scores, truth[np.isfinite(truth)])
 

@@ -3,6 +3,7 @@
 A rollback is a commit like any other: a new generation with an old one's segments, pinned so that no refresh undoes it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,7 +17,8 @@ from embeddings_dagster.store import Store
 
 @dataclass(frozen=True)
 class GenerationEntry:
-    """A line of `embeddings index list`. `current`: what a search opens now, if its fingerprint is the serving one."""
+    """A line of `embeddings index list`. `kinds` counts segments, `recall` and `worst_decile` are what the worst of
+    them was tuned to. `current`: what a search opens now, if its fingerprint is the serving one."""
 
     model: str
     fp12: str
@@ -25,6 +27,9 @@ class GenerationEntry:
     run_id: str
     rows: int
     segments: int
+    kinds: Mapping[str, int]
+    recall: float
+    worst_decile: float
     batches: int
     current: bool
     serving: bool
@@ -52,6 +57,9 @@ def _entries(generations: Generations, *, serves: bool) -> list[GenerationEntry]
             run_id=manifest.run_id,
             rows=manifest.rows,
             segments=len(manifest.segments),
+            kinds=manifest.kinds,
+            recall=manifest.recall,
+            worst_decile=manifest.worst_decile,
             batches=len(manifest.consumed),
             current=manifest.version == numbers[-1],
             serving=serves,

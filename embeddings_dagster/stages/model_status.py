@@ -20,7 +20,11 @@ from embeddings_dagster.store import Store
 
 @dataclass(frozen=True)
 class IndexStatus:
-    """The newest generation of one fingerprint's index. `why` says what keeps it from being current, if anything."""
+    """The newest generation of one fingerprint's index. `why` says what keeps it from being current, if anything.
+
+    `kinds` counts segments; `recall` and `worst_decile` are what the worst of them was tuned to, `recall_target` is
+    what the settings ask for now.
+    """
 
     generation: int
     rows: int
@@ -30,6 +34,10 @@ class IndexStatus:
     pinned: bool
     current: bool
     why: str
+    kinds: Mapping[str, int]
+    recall: float
+    worst_decile: float
+    recall_target: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def model_statuses(store: Store, settings: Settings, identities: Mapping[str, Mo
                 kind, model = str(record.settings.get("kind", "")), str(record.settings.get("model", ""))
                 found.append(
                     ModelStatus(name, kind, model, record.fingerprint, record.dimension, False, record.serving,
-                                _index(store, name, record.fp12, ""))
+                                _index(store, settings, name, record.fp12, ""))
                 )  # fmt: skip
     return found
 
@@ -86,7 +94,7 @@ def _wanted(
     store: Store, settings: Settings, name: str, identity: ModelIdentity, serves: ModelRecord | None
 ) -> ModelStatus:
     check = index_look(store, name, identity)
-    index = _index(store, name, identity.fp12, "" if check.passed else check.description)
+    index = _index(store, settings, name, identity.fp12, "" if check.passed else check.description)
     model, serving = settings.spaces[name], serves is not None and serves.fingerprint == identity.fingerprint
     changeover = _changeover(store, name, identity, serves, check) if serves is not None and not serving else None
     return ModelStatus(
@@ -112,7 +120,7 @@ def _overlap(store: Store, one: Space, other: Space) -> tuple[Overlap | None, st
     return found, "" if found else f"fewer than {FEWEST_ROWS} pictures are in both yet"
 
 
-def _index(store: Store, name: str, fp12: str, why: str) -> IndexStatus | None:
+def _index(store: Store, settings: Settings, name: str, fp12: str, why: str) -> IndexStatus | None:
     manifest = Generations(store, name, fp12).latest()
     if manifest is None:
         return None
@@ -125,4 +133,8 @@ def _index(store: Store, name: str, fp12: str, why: str) -> IndexStatus | None:
         pinned=manifest.pinned,
         current=not why,
         why=why,
+        kinds=manifest.kinds,
+        recall=manifest.recall,
+        worst_decile=manifest.worst_decile,
+        recall_target=settings.index.recall_target,
     )

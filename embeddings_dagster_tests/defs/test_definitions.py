@@ -22,8 +22,8 @@ CHECKS = {
     "rgb_images": {"counts_reconcile": False, "rgb_only": False},
     "clip_embeddings": {"counts_reconcile": False, "vectors_sound": True},
     "dino_embeddings": {"counts_reconcile": False, "vectors_sound": True},
-    "clip_index": {"rows_equal_live_rows": False, "consumed_is_current": False},
-    "dino_index": {"rows_equal_live_rows": False, "consumed_is_current": False},
+    "clip_index": {"rows_equal_live_rows": False, "consumed_is_current": False, "recall": True},
+    "dino_index": {"rows_equal_live_rows": False, "consumed_is_current": False, "recall": True},
     "search_catalog": {"rows_equal_live_rows": False, "consumed_is_current": False},
 }
 JOBS = {
