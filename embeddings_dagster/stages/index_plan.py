@@ -53,8 +53,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """Batches whose rows must be read, those that moved in the order of batches, be they read or not, and those that are
-    gone. Reading a batch plans the images anew of which a row changed; its place in the order concerns all it has."""
+    """Batches whose rows must be read, those that moved in the order of batches (be they read or not: a change of rows
+    concerns those images, a move all that the batch has), and those that are gone."""
 
     read: frozenset[str]
     reordered: frozenset[str]
