@@ -8,7 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ import pytest
 
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import Generation, Hit
+from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.compact import compact_index
 from embeddings_dagster.stages.index_plan import Row
 from embeddings_dagster.stages.index_versions import index_release, index_rollback
 from embeddings_dagster.store import steps
-from embeddings_dagster_tests.index.helpers import vector
+from embeddings_dagster_tests.index.helpers import Vector, vector
 from embeddings_dagster_tests.stages.index_world import IDENTITY, MODEL, World, make_world
 
 IMAGES = [*(f"art:{name}" for name in "abcdefghijkl"), "art:%23 é.png", "art:ü#1", "art:日本 1.jpg"]
@@ -30,6 +31,7 @@ STEPS = ["write:begun", "write:published", "segment:written", "deletions:written
 TOLERANCE = 1e-6
 
 Rows = dict[Key, Row]
+Check = Callable[[Generation, Rows, random.Random], None]
 
 
 class Killed(BaseException):
@@ -56,16 +58,24 @@ class Batches:
 
 
 class History:
-    """One index, and what it was at each of its generations. `check` compares the two: `exact` or `sound`."""
+    """One index, and what it was at each of its generations. `check` compares the two: `exact` or `sound`; `change`
+    makes the settings that all work with."""
 
-    def __init__(self, root: Path, seed: int, check: "Callable[[Generation, Rows, random.Random], None]") -> None:
-        self._root, self._check = root, check
+    def __init__(
+        self, root: Path, seed: int, check: Check, change: Callable[[Settings], Settings] = lambda settings: settings
+    ) -> None:
+        self._root, self._check, self._change = root, check, change
         self._random = random.Random(seed)
-        self._world = make_world(root)
+        self._world = self._open("cache")
         self._batches = Batches()
         self._rows: dict[int, Rows] = {0: {}}
         self._pinned = False
         self.done: list[str] = []
+
+    def _open(self, cache: str) -> World:
+        """A new process."""
+        world = make_world(self._root, cache=cache)
+        return replace(world, context=replace(world.context, settings=self._change(world.context.settings)))
 
     def step(self) -> None:
         """Do anything, and compare."""
@@ -85,7 +95,7 @@ class History:
 
     def _machine(self) -> World:
         """Mostly the same; another one has a derived state of its own, which is of an older generation."""
-        return make_world(self._root, cache=self._random.choice(["cache"] * 6 + ["other"]))
+        return self._open(self._random.choice(["cache"] * 6 + ["other"]))
 
     def _write(self) -> None:
         """Add, change, remove, bring back, or list again what another batch has, a few pictures at a time."""
@@ -152,7 +162,7 @@ class History:
             except Killed:
                 self.done[-1] += " (killed)"
         self._follow(before, self._batches.winners() if refreshes else self._rows[before])
-        self._world = make_world(self._root)
+        self._world = self._open("cache")
         self._compare()
 
     def _lose_cache(self) -> None:
@@ -217,7 +227,7 @@ def sound(generation: Generation, rows: Rows, random: random.Random) -> None:
 
 
 def _searches(
-    generation: Generation, rows: Rows, query: "np.ndarray", random: random.Random
+    generation: Generation, rows: Rows, query: Vector, random: random.Random
 ) -> Iterator[tuple[list[Hit], Rows, int]]:
     """Some searches: the hits, the rows they may come from, and how many were asked for."""
     batches = random.sample([f"art__{each}" for each in BATCHES], 2)
@@ -236,11 +246,11 @@ def _searches(
         yield generation.search(query, k, without=images), others, k
 
 
-def _score(row: Row, query: "np.ndarray") -> float:
+def _score(row: Row, query: Vector) -> float:
     return float(vector(row.input_hash) @ query)
 
 
-def _assert_sound(hits: list[Hit], expected: Rows, query: "np.ndarray") -> None:
+def _assert_sound(hits: list[Hit], expected: Rows, query: Vector) -> None:
     keys = [Key(hit.image_id, hit.region) for hit in hits]
     assert len(set(keys)) == len(keys), "a row is found twice"
     assert set(keys) <= expected.keys(), "a row is dead, or of no one"

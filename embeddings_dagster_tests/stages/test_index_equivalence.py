@@ -11,22 +11,27 @@ import pytest
 
 from embeddings_dagster.stages import compact as compact_module
 from embeddings_dagster.stages.verify import verify
-from embeddings_dagster_tests.stages.index_history import History, exact
+from embeddings_dagster_tests.stages.index_history import Check, History, exact, sound
 from embeddings_dagster_tests.stages.index_world import make_world
 
 SEED = int(os.environ.get("SEED", "20261123"))
 
 
 @pytest.mark.parametrize(
-    ("operations", "segment_rows"),
-    [(150, 1_000_000), (100, 20), pytest.param(10_000, 1_000_000, marks=pytest.mark.torture)],
-    ids=["any size", "small segments", "full"],
+    ("operations", "segment_rows", "check"),
+    [
+        (150, 1_000_000, exact),
+        (90, 20, exact),
+        (40, 1_000_000, sound),
+        pytest.param(10_000, 1_000_000, exact, marks=pytest.mark.torture),
+    ],
+    ids=["any size", "small segments", "what every index promises", "full"],
 )
 def test_any_history_answers_like_exact_search_over_its_rows(
-    tmp_path: Path, operations: int, segment_rows: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, operations: int, segment_rows: int, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compact_module, "segment_rows", lambda _: segment_rows)
-    history = History(tmp_path, SEED + segment_rows, exact)
+    history = History(tmp_path, SEED + segment_rows, check)
     print(f"seed {SEED}, {operations} operations")
     for number in range(operations):
         try:
