@@ -1,14 +1,15 @@
 """The generation that a model's searches read, opened once and kept until a newer one lands.
 
 Looking for a newer one costs two listings, at most once a second, and never makes a search wait that already has one.
-A search holds the generation it began with to its end.
+A search holds the generation it began with to its end, though its files be deleted; and one that goes while it is being
+opened, since a newer one came, costs no search.
 """
 
 import threading
 import time
 from dataclasses import dataclass
 
-from embeddings_dagster.errors import IndexUnavailable
+from embeddings_dagster.errors import EmbeddingsError, IndexUnavailable
 from embeddings_dagster.index import Generation, Generations
 from embeddings_dagster.stages.models import ModelRecord, newest_version, serving
 from embeddings_dagster.store import Store
@@ -69,13 +70,31 @@ class OpenedIndexes:
         if record is None:
             raise IndexUnavailable(f"model {model!r} has no index yet; make one with `embeddings run`")
         generations = Generations(self._store, model, record.fp12)
-        newest = max(generations.numbers(), default=0)
-        if not newest:
-            raise IndexUnavailable(f"the index of model {model!r} is not there any more; make it with `embeddings run`")
-        if known and known.record.fingerprint == record.fingerprint and known.number == newest:
-            generation = known.generation
-        else:
-            generation = Generation.open(generations, generations.get(newest))
-        opened = Opened(record, registry, generation, time.monotonic())
+        same = known if known and known.record.fingerprint == record.fingerprint else None
+        opened = Opened(record, registry, _newest(generations, same.generation if same else None), time.monotonic())
         self._opened[model] = opened
         return opened
+
+
+def _newest(generations: Generations, known: Generation | None) -> Generation:
+    """The newest generation, opened; `known` is one that is open already.
+
+    Raises:
+        IndexUnavailable: there is none any more.
+        CorruptFile: a file of it is damaged or missing.
+    """
+    tried = 0
+    while True:
+        newest = max(generations.numbers(), default=0)
+        if not newest:
+            raise IndexUnavailable(
+                f"the index of model {generations.model!r} is not there any more; make it with `embeddings run`"
+            )
+        if known is not None and known.manifest.version == newest:
+            return known
+        try:
+            return Generation.open(generations, generations.get(newest))
+        except (EmbeddingsError, OSError, RuntimeError):  # faiss raises the last where a file has gone
+            if newest <= tried or max(generations.numbers(), default=0) == newest:
+                raise
+            tried = newest

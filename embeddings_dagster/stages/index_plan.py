@@ -53,7 +53,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """Batches whose rows must be read, those that only moved in the order of batches, and those that are gone."""
+    """Batches whose rows must be read, those that moved in the order of batches (be they read or not: a change of rows
+    concerns those images, a move all that the batch has), and those that are gone."""
 
     read: frozenset[str]
     reordered: frozenset[str]
@@ -70,7 +71,7 @@ def compare_batches(current: Mapping[str, Consumed], consumed: Mapping[str, Cons
         before = consumed.get(batch)
         if before is None or (before.content, before.failed) != (state.content, state.failed):
             read.add(batch)
-        elif before.newest != state.newest:
+        if before is not None and before.newest != state.newest:
             reordered.add(batch)
     return BatchChanges(frozenset(read), frozenset(reordered), frozenset(consumed.keys() - current.keys()))
 

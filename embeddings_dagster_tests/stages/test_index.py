@@ -113,6 +113,22 @@ def test_a_batch_scraped_again_later_takes_over_unread(world: World) -> None:
     assert world.rows() == {Key("art:a", 0): Row("a@one", "art__one")}
 
 
+def test_a_batch_that_changes_as_it_takes_over_does_so_with_all_its_images(world: World) -> None:
+    """Only one of its pictures changed, and the other is now the newest all the same."""
+    world.age(one=1, two=2)
+    world.write("one", whole("a", "b", version="one"))
+    world.write("two", whole("a", version="two"))
+    world.refresh()
+    world.age(one=3)
+    world.write("one", {**whole("a", version="one"), **whole("b", version="changed")})
+    report = world.refresh()
+    assert (report.batches_read, report.updated) == (1, 2)
+    assert world.rows() == {
+        Key("art:a", 0): Row("a@one", "art__one"),
+        Key("art:b", 0): Row("b@changed", "art__one"),
+    }
+
+
 def test_an_older_batch_without_failure_is_shown_until_the_newer_one_heals(world: World) -> None:
     world.age(old=1, new=2)
     world.write("old", {"art:a": {0: "old0", 1: "old1"}})

@@ -99,6 +99,11 @@ def test_a_batch_that_only_moved_in_time_is_not_read() -> None:
     assert changes({"b1": Consumed(1, "c", newest="2026")}, {"b1": Consumed(1, "c")}) == ([], ["b1"], [])
 
 
+def test_a_batch_that_changed_and_moved_in_time_is_both() -> None:
+    now = {"b1": Consumed(2, "d", newest="2026"), "b2": Consumed(1, "c", newest="2026")}
+    assert changes(now, {"b1": Consumed(1, "c", newest="2025")}) == (["b1", "b2"], ["b1"], [])
+
+
 def test_a_vanished_batch_is_gone() -> None:
     assert changes({}, {"b1": Consumed(1, "c")}) == ([], [], ["b1"])
 
