@@ -109,9 +109,12 @@ def parse_image_id(text: str) -> ImageRef:
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key for natural order: `2.png` before `10.png`."""
-    return tuple(
-        (0, int(piece), "") if piece.isdecimal() and piece.isascii() else (1, 0, piece)
-        for piece in re.split(r"([0-9]+)", text)
-        if piece
-    )
+    """Sort key for natural order: `2.png` before `10.png`. Numbers may have any number of digits."""
+    return tuple(_piece_key(piece) for piece in re.split(r"([0-9]+)", text) if piece)
+
+
+def _piece_key(piece: str) -> tuple[int, int, str]:
+    if not (piece.isdecimal() and piece.isascii()):
+        return 1, 0, piece
+    digits = piece.lstrip("0")  # as many digits as they are, and then by digit: `int` refuses very long ones
+    return 0, len(digits), digits

@@ -84,3 +84,8 @@ def test_the_source_of_a_key_and_of_an_id() -> None:
 def test_natural_order() -> None:
     names = ["10.png", "2.png", "a10b", "a2b", "1.png"]
     assert sorted(names, key=ids.natural_key) == ["1.png", "2.png", "10.png", "a2b", "a10b"]
+
+
+def test_natural_order_knows_numbers_of_any_length() -> None:
+    names = ["9" * 5000, "1" + "0" * 5000, "007", "8", "0"]
+    assert sorted(names, key=ids.natural_key) == ["0", "007", "8", "9" * 5000, "1" + "0" * 5000]
