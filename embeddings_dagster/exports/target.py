@@ -5,6 +5,7 @@ ours names is somebody else's, and is overwritten only when that is asked for.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def file_in(out: Path | None, format: str) -> Path | None:
     Raises:
         ExportRefused: it is the name of a file of another format.
     """
-    if out is None or out.is_dir() or out.suffix.lower() not in SUFFIXES.values():
+    if out is None or os.path.isdir(out) or out.suffix.lower() not in SUFFIXES.values():
         return None
     if out.suffix.lower() != SUFFIXES[format]:
         raise ExportRefused(f"{out} is not the name of a {SUFFIXES[format]} file; choose another, or a folder")
