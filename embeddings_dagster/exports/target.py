@@ -64,6 +64,9 @@ def require_free(context: StageContext, target: Target, *, force: bool) -> None:
     ExportRefused: it would go into the store, or over what is not an export of this format and model.
     """
     _require_outside(context, target.folder)
+    if target.folder.is_file():
+        suffix = SUFFIXES[target.format]
+        raise ExportRefused(f"{target.folder} is a file; name a folder, or a file that ends in {suffix}, with --out")
     there = [target.folder / name for name in target.names if _exists(target.folder / name)]
     for path in there:
         if path.is_dir():
