@@ -1,6 +1,6 @@
 """`hnsw_<model>_<D>.faiss`: an index over the rows of an export that plain faiss opens and searches.
 
-Beside it stand `…_product_ids.json`, in the order of its rows, and `…_metadata.json` with what readers have to know.
+Beside it stand `…_product_ids.json`, in the order of its rows, and `…_index.json` with what readers have to know.
 How hard a search looks (`efSearch`) is in the file, as low as finds what exact search does: it is measured before the
 export is put in place.
 """
@@ -61,7 +61,7 @@ def _target(context: StageContext, rows: Rows, file_name: Path | None, out: Path
         folder = out or default_folder(context, rows.sources, rows.record.name)
         file_name = folder / f"hnsw_{rows.record.name}_{rows.dimension}.faiss"
     stem = file_name.stem
-    return Target(file_name.parent, FORMAT, file_name.name, f"{stem}_metadata.json", f"{stem}_product_ids.json")
+    return Target(file_name.parent, FORMAT, file_name.name, f"{stem}_index.json", f"{stem}_product_ids.json")
 
 
 def _build(job: Job) -> Any:

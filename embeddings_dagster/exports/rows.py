@@ -5,6 +5,7 @@ few megabytes copied out of the segments' memory-mapped files.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -49,7 +50,7 @@ class _Row(NamedTuple):
     """A whole picture; fields are in the order that rows are sorted by."""
 
     source: str
-    natural: tuple[tuple[int, int, str], ...]
+    natural: str
     local_id: str
     ordinal: int
     segment: int
@@ -182,7 +183,7 @@ def _live(generation: Generation, wanted: Wanted, images: set[str] | None) -> tu
                 parts += 1
                 continue
             source, local_id, ordinal = ids.parse_image_id(image_id)
-            found.append(_Row(source, ids.natural_key(local_id), local_id, ordinal, number, label))
+            found.append(_Row(sys.intern(source), ids.natural_key(local_id), local_id, ordinal, number, label))
     found.sort()
     return found, parts
 

@@ -40,7 +40,7 @@ def test_what_the_page_shows_runs(tmp_path: Path, command: Command, monkeypatch:
     assert written == {
         "art.npy", "art_info.json", "web/art.json", "web/art_metadata.json",
         "shop/clip_embeddings.npy", "shop/embedding_metadata.json",
-        "shop/hnsw_clip_8.faiss", "shop/hnsw_clip_8_product_ids.json", "shop/hnsw_clip_8_metadata.json",
+        "shop/hnsw_clip_8.faiss", "shop/hnsw_clip_8_product_ids.json", "shop/hnsw_clip_8_index.json",
         "cheap/clip_embeddings.npy", "cheap/embedding_metadata.json",
     }  # fmt: skip
     assert read(tmp_path / "cheap" / "embedding_metadata.json")["count"] == 21

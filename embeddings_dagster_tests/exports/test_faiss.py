@@ -15,7 +15,7 @@ def test_plain_faiss_finds_in_it_what_exact_search_finds(shelf: Shelf) -> None:
     shelf.put(*(f"shop:p{number}" for number in range(400)), segments=3)
     report = export_faiss(shelf.context, Wanted(sources=("shop",)), shelf.root)
     export_npy(shelf.context, Wanted(sources=("shop",)), shelf.root)
-    assert names(report) == ["hnsw_clip_8.faiss", "hnsw_clip_8_metadata.json", "hnsw_clip_8_product_ids.json"]
+    assert names(report) == ["hnsw_clip_8.faiss", "hnsw_clip_8_index.json", "hnsw_clip_8_product_ids.json"]
     index = faiss.read_index(str(shelf.root / "hnsw_clip_8.faiss"))
     ids = read(shelf.root / "hnsw_clip_8_product_ids.json")
     vectors = np.load(shelf.root / "clip_embeddings.npy", mmap_mode="r")
@@ -34,12 +34,12 @@ def test_it_is_an_hnsw_graph_with_its_description_as_json(shelf: Shelf) -> None:
     """What their pickle held, and no pickle."""
     shelf.put("shop:b", "shop:a")
     report = export_faiss(shelf.context, None, shelf.root / "out" / "mine.faiss")
-    assert names(report) == ["mine.faiss", "mine_metadata.json", "mine_product_ids.json"]
+    assert names(report) == ["mine.faiss", "mine_index.json", "mine_product_ids.json"]
     index = faiss.read_index(str(shelf.root / "out" / "mine.faiss"))
     assert isinstance(index, faiss.IndexHNSWFlat)
     assert index.hnsw.nb_neighbors(1) == 32
     assert (index.hnsw.efConstruction, index.hnsw.efSearch) == (100, 64)
-    said = read(shelf.root / "out" / "mine_metadata.json")
+    said = read(shelf.root / "out" / "mine_index.json")
     assert said["product_ids"] == ["a", "b"]
     assert (said["dimension"], said["index_type"], said["metric"]) == (8, "HNSW", "inner_product")
     assert (said["count"], said["generation"], said["recall_at_10"]) == (2, 1, 1.0)
