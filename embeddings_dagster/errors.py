@@ -101,6 +101,14 @@ class BadQuery(EmbeddingsError):
     """What was asked cannot be searched for as it stands."""
 
 
+class ExportRefused(EmbeddingsError):
+    """An export would go where it must not, or over a file that no export of this kind made."""
+
+
+class ExportFailed(EmbeddingsError):
+    """An export could not be written, or did not hold what it should; no file of it was put in place."""
+
+
 class Stopped(EmbeddingsError):
     """A stop signal was obeyed: what was whole is committed, the rest is for the next run."""
 

@@ -108,10 +108,15 @@ def parse_image_id(text: str) -> ImageRef:
     return ImageRef(source, local_id, int(ordinal) if hash_sign else 0)
 
 
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key for natural order: `2.png` before `10.png`."""
-    return tuple(
-        (0, int(piece), "") if piece.isdecimal() and piece.isascii() else (1, 0, piece)
-        for piece in re.split(r"([0-9]+)", text)
-        if piece
-    )
+def natural_key(text: str) -> str:
+    """Sort key for natural order: `2.png` before `10.png`. Numbers may have any number of digits; one string, since of
+    a million keys each would else be a dozen objects."""
+    return "".join(_piece_key(piece) for piece in re.split(r"([0-9]+)", text) if piece)
+
+
+def _piece_key(piece: str) -> str:
+    """A number sorts by how many digits it has, then by them; before any text, which ends before all that goes on."""
+    if not (piece.isdecimal() and piece.isascii()):
+        return f"1{piece}\0"
+    digits = piece.lstrip("0")
+    return f"0{chr(len(digits))}{digits}"

@@ -1,6 +1,7 @@
 """Identity: every name has one id, every id leads back to its name."""
 
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -84,3 +85,17 @@ def test_the_source_of_a_key_and_of_an_id() -> None:
 def test_natural_order() -> None:
     names = ["10.png", "2.png", "a10b", "a2b", "1.png"]
     assert sorted(names, key=ids.natural_key) == ["1.png", "2.png", "10.png", "a2b", "a10b"]
+
+
+@given(st.lists(st.text(st.sampled_from("019ab.٣\n"), max_size=8), max_size=8))
+def test_natural_order_compares_number_by_number_and_text_by_text(names: list[str]) -> None:
+    def slowly(name: str) -> list[tuple[int, int, str]]:
+        pieces = [piece for piece in re.split("([0-9]+)", name) if piece]
+        return [(0, int(piece), "") if piece[0] in "0123456789" else (1, 0, piece) for piece in pieces]
+
+    assert sorted(names, key=ids.natural_key) == sorted(names, key=slowly)
+
+
+def test_natural_order_knows_numbers_of_any_length() -> None:
+    names = ["9" * 5000, "1" + "0" * 5000, "007", "8", "0"]
+    assert sorted(names, key=ids.natural_key) == ["0", "007", "8", "9" * 5000, "1" + "0" * 5000]

@@ -13,6 +13,7 @@ from embeddings_dagster.cli import (
     comics,
     demonstrate,
     examine,
+    export,
     forget,
     look,
     manage,
@@ -55,6 +56,6 @@ def root(
     context.obj = settings
 
 
-LOOKING = (ask, catalog, standing, look, examine)
+LOOKING = (ask, catalog, standing, look, examine, export)
 for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
     module.register(app)

@@ -26,6 +26,8 @@ STEPS: Final = {
     "segment:written": "an index segment's files are whole; no generation names them",
     "deletions:written": "a deletions file of an index is whole; no generation names it",
     "catalogue:written": "the catalogue's file is whole; no generation names it",
+    "export:begun": "a description that says so stands where an export is being put in place",
+    "export:placed": "a file of an export has its name",
 }
 
 _reached: Counter[str] = Counter()

@@ -6,7 +6,15 @@ import sys
 HEAVY = {"torch", "transformers", "faiss"}
 
 
-MODULES = ("index", "stages.index", "stages.index_versions", "stages.index_checks", "stages.models", "search")
+MODULES = (
+    "index",
+    "stages.index",
+    "stages.index_versions",
+    "stages.index_checks",
+    "stages.models",
+    "search",
+    "exports",
+)
 
 
 def test_importing_loads_no_heavy_library() -> None:
