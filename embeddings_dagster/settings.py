@@ -50,6 +50,15 @@ class RemovalSettings(Section):
     images: int = Field(100, ge=0)
 
 
+class AnalysisSettings(Section):
+    """How pictures are compared with each other; see docs/analysis.md for what was measured."""
+
+    model: ModelName | None = Field(None, description="whose vectors; default: the first model")
+    duplicate_bits: int = Field(7, ge=0, le=7, description="of 64 of the perceptual hash, that may differ")
+    duplicate_cosine: float = Field(0.93, ge=-1, le=1, description="least cosine of two pictures nearly the same")
+    map_pictures: int = Field(1500, ge=4, le=4000, description="pictures on the map, chosen evenly")
+
+
 class DagsterSettings(Section):
     """What Dagster is told: pools, tags, retries, and how often to look."""
 
@@ -59,6 +68,7 @@ class DagsterSettings(Section):
     sensor_batches: int = Field(50, ge=1, le=1000, description="runs a sensor asks for in one tick, at most")
     reconcile_cron: str = "0 3 * * *"
     refresh_cron: str = Field("0 4 * * 0", description="when the pictures of catalogues are asked for again")
+    analyse_cron: str = Field("0 5 * * *", description="when near-duplicates, the map and the canaries are looked at")
     max_retries: int = Field(3, ge=0)
     retry_seconds: float = Field(10, ge=0)
     owners: list[str] = Field(default_factory=list)
@@ -90,6 +100,7 @@ class Settings(BaseSettings):
     models: dict[ModelName, SaidModel] = Field(default_factory=_bundled_models)
     rgb: RgbSettings = RgbSettings()
     removals: RemovalSettings = RemovalSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
     dagster: DagsterSettings = DagsterSettings()
 
     @field_validator("models")
