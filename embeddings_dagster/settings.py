@@ -56,7 +56,7 @@ class AnalysisSettings(Section):
     model: ModelName | None = Field(None, description="whose vectors; default: the first model")
     duplicate_bits: int = Field(7, ge=0, le=7, description="of 64 of the perceptual hash, that may differ")
     duplicate_cosine: float = Field(0.93, ge=-1, le=1, description="least cosine of two pictures nearly the same")
-    map_pictures: int = Field(1500, ge=4, le=4000, description="pictures on the map, chosen evenly")
+    map_pictures: int = Field(1000, ge=4, le=4000, description="pictures on the map, chosen evenly")
 
 
 class DagsterSettings(Section):

@@ -135,7 +135,7 @@ models:
 #   model:                      # whose vectors; empty: the first of the models
 #   duplicate_bits: 7           # of the 64 of a perceptual hash that may differ, and
 #   duplicate_cosine: 0.93      # the least cosine, where two pictures are nearly the same
-#   map_pictures: 1500          # on the map, chosen evenly
+#   map_pictures: 1000          # on the map, chosen evenly
 
 # How pixels are made. A new background makes every picture anew.
 # rgb:
