@@ -7,9 +7,9 @@ mounted must not keep the definitions from loading.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from embeddings_dagster import ids
@@ -110,6 +110,13 @@ class Settings(BaseSettings):
             if model.reads_text and model.texts and name + TEXT_SUFFIX in models:
                 raise ValueError(f"{name + TEXT_SUFFIX!r} is the name of the texts of {name!r}; choose another")
         return models
+
+    @model_validator(mode="after")
+    def _analysed_model_is_there(self) -> Self:
+        named = self.analysis.model
+        if named is not None and named not in self.models:
+            raise ValueError(f"analysis.model: no model {named!r} under `models`; name one of {', '.join(self.models)}")
+        return self
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _document: Document | None = PrivateAttr(default=None)

@@ -6,8 +6,8 @@ files that no manifest names; the next commit gives up what is older than the ne
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from embeddings_dagster.store.parts import Part, write_part
 ROOT = "analysis"
 KEPT = 3  # generations that stay when another is committed: a reader that has just begun still finds its own
 ROW_GROUP_BYTES = 4 * 2**20
+REMEDY = "It is derived: delete the folder {folder}, and run the job `analyse` again."
 
 
 class StoredFile(NamedTuple):
@@ -74,8 +75,10 @@ class AnalysisManifest:
 class Analysis(GenerationChain[AnalysisManifest]):
     """All generations of one analysis, such as `near_duplicates` or `embedding_map/clip`."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, remedy: str = REMEDY) -> None:
+        """`remedy`: what to do about a damaged file; it may name the `{folder}`."""
         super().__init__(store, f"{ROOT}/{name}", f"analysis {name}", AnalysisManifest.from_document)
+        self.remedy = remedy.format(folder=self.folder)
 
     def write_table(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StoredFile:
         """Put a table into the store, as a part with checksums."""
@@ -106,8 +109,12 @@ class Analysis(GenerationChain[AnalysisManifest]):
         with self._naming_the_remedy(), self.store.checked.open(self.path(entry.file), entry.sha256) as handle:
             return handle.read()
 
-    def _naming_the_remedy(self) -> "_Remedy":
-        return _Remedy(f"It is derived: delete the folder {self.folder}, and run the job `analyse` again.")
+    @contextmanager
+    def _naming_the_remedy(self) -> Iterator[None]:
+        try:
+            yield
+        except CorruptFile as error:
+            raise type(error)(f"{error} {self.remedy}") from error
 
     def faults(self, manifest: AnalysisManifest, *, again: bool = False) -> list[str]:
         """What is wrong with the files of a generation, a line each; `again`: trust no remembered check."""
@@ -157,17 +164,3 @@ class Analysis(GenerationChain[AnalysisManifest]):
                     if each.file not in needed:
                         self.store.files.delete(self.path(each.file))
                 self.store.files.delete(self.versions.path(number))
-
-
-class _Remedy:
-    """Adds to the message of a damaged file what is to be done about it."""
-
-    def __init__(self, remedy: str) -> None:
-        self._remedy = remedy
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CorruptFile):
-            raise type(error)(f"{error} {self._remedy}") from error

@@ -31,6 +31,10 @@ FLOCK = "canaries-1"  # another one when the pictures are others; then reference
 REFERENCE = "reference"  # the table among a generation's files
 LEAST = 0.999  # what floats keep from library to library and from precision to precision
 NEIGHBOURS = 5  # of each canary, compared between fingerprints
+LOST = (
+    "Restore the folder {folder} from a backup; or delete it, and the job `analyse` makes a new reference, which cannot"
+    " tell of drift before it."
+)
 LIBRARIES = ("torch", "transformers", "openvino", "numpy", "pillow")
 
 
@@ -173,7 +177,7 @@ def encode(context: StageContext, model: ModelSettings, engine: Engine) -> tuple
 
 def analysis_of(store: Store, model: str, fp12: str) -> Analysis:
     """The one generation of a fingerprint's reference."""
-    return Analysis(store, f"canaries/{model}/{fp12}")
+    return Analysis(store, f"canaries/{model}/{fp12}", LOST)
 
 
 def reference(store: Store, model: str, fp12: str) -> Reference | None:

@@ -15,7 +15,7 @@ from embeddings_dagster.store import Store
 ACROSS = 8  # pictures of a cluster that are shown
 SIDE, GAP, LINES = 128, 8, 32  # pixels of a picture, between two, and of the lines beneath
 LETTERS = 20  # that fit under a picture
-MOST_BYTES = 300_000
+MOST_BYTES = 220_000  # in base64, four bytes for three
 SHOWN = 8  # clusters on a sheet
 
 

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
-from embeddings_dagster.stages.analysis_drawing import thumbnails
+from embeddings_dagster.stages.analysis_drawing import jpeg_within, thumbnails
 from embeddings_dagster.stages.analysis_files import Analysis, AnalysisManifest
 from embeddings_dagster.stages.analysis_pictures import NewestIndex, Numbers, Pictures, newest_index
 from embeddings_dagster.stages.context import StageContext
@@ -25,6 +26,7 @@ from embeddings_dagster.store import Store
 ASSET = "embedding_map"
 CODE = "tsne-1"  # raise it when the map comes out differently for the same vectors
 PLACES, PICTURE = "places", "picture"  # among a generation's files
+MOST_BYTES = 220_000  # of the drawing where it is shown: in base64, four bytes for three
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -63,6 +65,15 @@ def read_picture(store: Store, model: str) -> bytes | None:
     analysis = map_of(store, model)
     manifest = analysis.latest()
     return analysis.read_bytes(manifest, PICTURE) if manifest else None
+
+
+def read_small_picture(store: Store, model: str, most: int = MOST_BYTES) -> bytes | None:
+    """The drawing as a JPEG of at most so many bytes; None while there is none. Raises as `read_picture`."""
+    data = read_picture(store, model)
+    if data is None:
+        return None
+    with Image.open(io.BytesIO(data)) as drawing:
+        return jpeg_within(drawing.convert("RGB"), most)
 
 
 def refresh_map(context: StageContext, model: str) -> MapReport:
