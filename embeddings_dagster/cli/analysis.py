@@ -9,6 +9,7 @@ import typer
 from embeddings_dagster.cli.options import AsJson, example
 from embeddings_dagster.cli.project import Here, here
 from embeddings_dagster.cli.terminal import Column, note, say, say_json, say_table
+from embeddings_dagster.errors import IndexUnavailable, StoreError
 
 if TYPE_CHECKING:
     from embeddings_dagster.stages.context import StageContext
@@ -96,7 +97,6 @@ def draw(
     as_json: AsJson = False,
 ) -> None:
     """Draw the pictures in two dimensions, those that a model finds alike side by side; of many, a sample."""
-    from embeddings_dagster.errors import IndexUnavailable
     from embeddings_dagster.stages.analysis_pictures import analysed_model
     from embeddings_dagster.stages.embedding_map import read_picture, read_small_picture, refresh_map
 
@@ -126,11 +126,10 @@ def _stage(project: Here) -> "StageContext":
 
 def _write(file: Path, data: bytes) -> None:
     """Raises:
-    UnknownItem: its folder is not there.
+    StoreError: the file cannot be written.
     """
-    from embeddings_dagster.errors import UnknownItem
-
-    if not file.absolute().parent.is_dir():
-        raise UnknownItem(f"{file} cannot be written: there is no folder {file.absolute().parent}; make it first")
-    file.write_bytes(data)
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written ({error.strerror}); name another place") from error
     note(f"wrote {file}")

@@ -78,6 +78,7 @@ class Analysis(GenerationChain[AnalysisManifest]):
     def __init__(self, store: Store, name: str, remedy: str = REMEDY) -> None:
         """`remedy`: what to do about a damaged file; it may name the `{folder}`."""
         super().__init__(store, f"{ROOT}/{name}", f"analysis {name}", AnalysisManifest.from_document)
+        self.name = name
         self.remedy = remedy.format(folder=self.folder)
 
     def write_table(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StoredFile:
@@ -116,14 +117,14 @@ class Analysis(GenerationChain[AnalysisManifest]):
         except CorruptFile as error:
             raise type(error)(f"{error} {self.remedy}") from error
 
-    def faults(self, manifest: AnalysisManifest, *, again: bool = False) -> list[str]:
-        """What is wrong with the files of a generation, a line each; `again`: trust no remembered check."""
-        found = []
+    def faults(self, manifest: AnalysisManifest, *, again: bool = False) -> dict[str, str]:
+        """What is wrong with the files of a generation, by path; `again`: trust no remembered check."""
+        found = {}
         for entry in manifest.files.values():
             try:
                 self.store.checked.check(self.path(entry.file), entry.sha256, again=again)
             except (StoreError, OSError) as error:
-                found.append(str(error))
+                found[self.path(entry.file)] = str(error)
         return found
 
     def follow(

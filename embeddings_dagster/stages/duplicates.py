@@ -128,7 +128,7 @@ def _state(model: str, index: NewestIndex | None, rule: Rule) -> str:
 
 def _is_sound(context: StageContext, analysis: Analysis, base: AnalysisManifest) -> bool:
     faults = analysis.faults(base)
-    for fault in faults:
+    for fault in faults.values():
         context.log(f"the clusters of generation {base.version} are made anew: {fault}")
     return not faults
 

@@ -102,7 +102,7 @@ def refresh_map(context: StageContext, model: str) -> MapReport:
 
 def _is_sound(context: StageContext, analysis: Analysis, base: AnalysisManifest) -> bool:
     faults = analysis.faults(base)
-    for fault in faults:
+    for fault in faults.values():
         context.log(f"the map of generation {base.version} is made anew: {fault}")
     return not faults
 
