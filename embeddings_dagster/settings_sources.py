@@ -25,7 +25,7 @@ class GroupSettings(Section):
 
     field: str | None = Field(None, min_length=1)
     file: Path | None = None
-    margin: float = Field(0.0, ge=0, le=2, description="by which the mean cosine within groups is above that across")
+    margin: float = Field(0.02, ge=0, le=2, description="by which the mean cosine within groups is above that across")
 
     @model_validator(mode="after")
     def _says_one(self) -> Self:

@@ -55,7 +55,7 @@ OTHER_KINDS = """\
   #   groups:                   # which pictures are to be alike:
   #     field: category         # a field of the records,
   #     file:                   # or instead a CSV of the columns id and group;
-  #     margin: 0.0             # by which cosines within groups are above those across
+  #     margin: 0.02            # by which cosines within groups are above those across
   #   fields: {}                # metadata that becomes typed columns of raw_images, such as {price: number}
   #   text: []                  # metadata that is encoded as text, such as [title, description]
   #   download:
