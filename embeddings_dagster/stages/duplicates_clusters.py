@@ -16,7 +16,7 @@ Vectors = npt.NDArray[np.float32]
 Pairs = tuple[Numbers, Numbers]
 
 COLOURS_APART = 40  # levels of a channel's mean: 15 % of brightness are 38
-CROWD = 64  # pictures of one hash that are all compared with each other
+CROWD = 64  # pictures of one hash that are all compared with each other, and with those of close hashes
 LEADERS = 256  # of a crowd, whom its other members are compared with
 BLOCK = 4_096  # pairs whose vectors are in memory at one time
 
@@ -90,7 +90,7 @@ def joined(
 
     for number in np.flatnonzero(counts > CROWD).tolist():
         check_stop()
-        leaders[number] = _led(group(number), found, same, check_stop)
+        leaders[number] = _led(group(number), found, same, check_stop)[:CROWD]
 
     def within() -> Iterator[Pairs]:
         for number in np.flatnonzero((counts > 1) & (counts <= CROWD)).tolist():

@@ -8,16 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from embeddings_dagster.errors import CorruptFile, IndexUnavailable, Stopped
+from embeddings_dagster.settings_models import ModelSettings, NetworkSettings
 from embeddings_dagster.stages import looks as looks_module
 from embeddings_dagster.stages import settling as settling_module
 from embeddings_dagster.stages.analysis_files import KEPT
 from embeddings_dagster.stages.duplicates import CLUSTERS, duplicates_of, load_clusters, refresh_duplicates, reported
 from embeddings_dagster.stages.duplicates_sheet import contact_sheet, largest_clusters
 from embeddings_dagster.stages.duplicates_signature import signature
+from embeddings_dagster.stages.live_files import live_files
 from embeddings_dagster.stages.verify import verify
 from embeddings_dagster_tests.stages.gallery import MODEL, Gallery, emoji, gallery, saved
 
@@ -240,6 +244,42 @@ def test_the_contact_sheet_shows_the_largest_clusters_within_its_bytes(shop: Gal
     assert small is not None
     assert len(small) <= 15_000 < len(sheet) <= 220_000
     assert contact_sheet(shop.store, []) is None
+
+
+def test_its_file_is_listed_for_other_tools(shop: Gallery) -> None:
+    assert list(live_files(shop.store, {}, "near_duplicates")) == []
+    refresh_duplicates(shop.context, MODEL)
+    [file] = live_files(shop.store, {}, "near_duplicates")
+    assert pq.read_table(file.path).num_rows == file.rows == 24
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_pictures_of_a_model_of_whole_images_are_looked_at_too(tmp_path: Path) -> None:
+    """Its input hashes are not those of rgb_images: they are of all regions together."""
+    network = {"architecture": "./net.py:Net", "dimension": 8, "image_size": 16, "regions": "together"}
+    (tmp_path / "net.py").write_text(NET)
+    made = gallery(tmp_path / "project", models={MODEL: {"kind": "custom", "model": "w.pth", "network": network}})
+    model = ModelSettings(kind="custom", model=str(tmp_path / "w.pth"), network=NetworkSettings(
+        **{**network, "architecture": f"{tmp_path / 'net.py'}:Net"}))  # fmt: skip
+    torch.save(torch.nn.Linear(3, 8).state_dict(), tmp_path / "w.pth")
+    made.settings.models[MODEL] = model
+    made.put({name: data for name, data in variants("food/pizza.png").items() if "crop" not in name})
+    made.step()
+    report = refresh_duplicates(made.context, MODEL)
+    assert (report.unseen, report.looked_at, report.members) == (0, 4, 5)
+
+
+NET = """
+import torch
+
+
+class Net(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(3, 8)
+
+    def forward(self, pixels, boxes, texts):
+        return super().forward(pixels.mean((2, 3)))
+"""
 
 
 def test_blank_pictures_have_the_hash_zero_whatever_the_compressor_does() -> None:
