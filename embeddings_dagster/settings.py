@@ -7,9 +7,9 @@ mounted must not keep the definitions from loading.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from embeddings_dagster import ids
@@ -58,6 +58,15 @@ class IndexSettings(Section):
     segment_rows: int = Field(1_000_000, ge=1_000, description="no segment is larger: bounds memory and time of one")
 
 
+class AnalysisSettings(Section):
+    """How pictures are compared with each other; see docs/analysis.md for what was measured."""
+
+    model: ModelName | None = Field(None, description="whose vectors; default: the first model")
+    duplicate_bits: int = Field(7, ge=0, le=7, description="of 64 of the perceptual hash, that may differ")
+    duplicate_cosine: float = Field(0.93, ge=-1, le=1, description="least cosine of two pictures nearly the same")
+    map_pictures: int = Field(1000, ge=4, le=4000, description="pictures on the map, chosen evenly")
+
+
 class DagsterSettings(Section):
     """What Dagster is told: pools, tags, retries, and how often to look."""
 
@@ -68,6 +77,7 @@ class DagsterSettings(Section):
     reconcile_cron: str = "0 3 * * *"
     refresh_cron: str = Field("0 4 * * 0", description="when the pictures of catalogues are asked for again")
     compact_cron: str = Field("15 * * * *", description="when segments of the indexes are merged, where any are due")
+    analyse_cron: str = Field("0 5 * * *", description="when near-duplicates, the map and the canaries are looked at")
     max_retries: int = Field(3, ge=0)
     retry_seconds: float = Field(10, ge=0)
     owners: list[str] = Field(default_factory=list)
@@ -100,6 +110,7 @@ class Settings(BaseSettings):
     rgb: RgbSettings = RgbSettings()
     removals: RemovalSettings = RemovalSettings()
     index: IndexSettings = IndexSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
     dagster: DagsterSettings = DagsterSettings()
 
     @field_validator("models")
@@ -109,6 +120,13 @@ class Settings(BaseSettings):
             if model.reads_text and model.texts and name + TEXT_SUFFIX in models:
                 raise ValueError(f"{name + TEXT_SUFFIX!r} is the name of the texts of {name!r}; choose another")
         return models
+
+    @model_validator(mode="after")
+    def _analysed_model_is_there(self) -> Self:
+        named = self.analysis.model
+        if named is not None and named not in self.models:
+            raise ValueError(f"analysis.model: no model {named!r} under `models`; name one of {', '.join(self.models)}")
+        return self
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _document: Document | None = PrivateAttr(default=None)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -19,11 +19,32 @@ Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$", description="put bef
 Columns = list[str]
 
 
-class RecordSource(Section):
-    """A source whose pictures have records."""
+class GroupSettings(Section):
+    """Which pictures belong together: those whose records have the same value of `field`, or by a CSV `file` with the
+    columns id and group."""
+
+    field: str | None = Field(None, min_length=1)
+    file: Path | None = None
+    margin: float = Field(0.02, ge=0, le=2, description="by which the mean cosine within groups is above that across")
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        if (self.field is None) == (self.file is None):
+            raise ValueError("groups come from a `field` of the records or from a `file`; give one of the two")
+        return self
+
+
+class AnySource(Section):
+    """What a source of any kind may say."""
 
     path: Path
     prefix: Prefix = ""
+    groups: GroupSettings | None = Field(None, description="whose pictures are to be alike; see docs/analysis.md")
+
+
+class RecordSource(AnySource):
+    """A source whose pictures have records."""
+
     fields: dict[FieldName, FieldType] = Field(
         default_factory=dict, description="metadata that becomes a typed column `meta_<name>` of raw_images"
     )
@@ -42,12 +63,10 @@ class ItemSource(RecordSource):
         return bool(self.text)
 
 
-class FolderSource(Section):
+class FolderSource(AnySource):
     """Every decodable picture below a folder."""
 
     kind: Literal["folder"]
-    path: Path
-    prefix: Prefix = ""
     hidden: bool = Field(False, description="take hidden files and folders too")
     follow_symlinks: bool = Field(False, description="take links to files inside the folder; never linked folders")
 
@@ -127,6 +146,8 @@ def places(source: Source) -> Iterator[tuple[str, Path, frozenset[str]]]:
             yield "images", source.images, folder
     else:
         yield "path", source.path, folder
+    if source.groups is not None and source.groups.file is not None:
+        yield "groups", source.groups.file, file
 
 
 def missing(path: Path, kinds: frozenset[str]) -> str:

@@ -158,7 +158,7 @@ def test_mistakes_in_a_source_are_told_by_its_kind(tmp_path: Path) -> None:
         "embeddings.yaml:2: sources.shop: there is no kind 'catalogue'; did you mean 'catalog'?",
         "embeddings.yaml:5: sources.more: 'kind' is needed; add it, one of folder, scraped, catalog, comics",
         "embeddings.yaml:10: sources.third.hidden: unknown key; known here: columns, download, encoding, fields, "
-        "format, kind, path, prefix, repeated, text",
+        "format, groups, kind, path, prefix, repeated, text",
         "embeddings.yaml:12: sources.third.download.concurency: unknown key; did you mean 'concurrency'?",
     ]
 

@@ -44,6 +44,7 @@ pictures are emoji.
 - `scraped/`: two batches of a scraper. The second finds three items of the first again, one of them cheaper.
 - `comics/`: a short comic book, with page specs (boxes of panels, and what is said in them) and their list.
 - `labels.json`: path -> name and keywords, for each good picture of `emoji/`.
+- `groups.csv`: path -> group, which is its folder; for the check of groups.
 - `queries.json`: twenty texts, and the images that should be among the first three found for each.
 
 Pictures: Noto Color Emoji (SIL Open Font License 1.1). Words: Unicode CLDR. Both licences are in `LICENSE`.
@@ -149,6 +150,8 @@ def main() -> None:
         raise SystemExit(f"not in the font, or asked for but not chosen: {', '.join(sorted(unknown))}")
     labels = write_sample(emoji, out)
     (out / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    groups = [f"{path},{path.partition('/')[0]}\n" for path in sorted(labels)]
+    (out / "groups.csv").write_text("id,group\n" + "".join(groups), encoding="utf-8")
     licences = [
         ("Pictures (emoji/): from the font Noto Color Emoji", options.font_licence),
         ("Names and keywords (labels.json): from Unicode CLDR", options.cldr_licence),

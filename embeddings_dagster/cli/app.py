@@ -7,6 +7,7 @@ import typer
 
 from embeddings_dagster import __version__
 from embeddings_dagster.cli import (
+    analysis,
     ask,
     catalog,
     check,
@@ -56,6 +57,6 @@ def root(
     context.obj = settings
 
 
-LOOKING = (ask, catalog, standing, look, examine, export)
+LOOKING = (ask, catalog, analysis, standing, look, examine, export)
 for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
     module.register(app)

@@ -35,6 +35,7 @@ SOURCE = """\
     # prefix: ""                # put before each image's id
     # hidden: false             # take hidden files and folders too
     # follow_symlinks: false    # take links to files inside the folder; linked folders never
+    # groups:                   # which pictures are to be alike, such as {{file: groups.csv}}; docs/analysis.md
 """
 
 OTHER_KINDS = """\
@@ -51,6 +52,10 @@ OTHER_KINDS = """\
   #     id: [product_id, id]    # the first that a row fills; else the number of the row
   #     image: [image_url]      # each that is filled is a picture of the item
   #   repeated: first           # first | last: which row counts where an id is repeated
+  #   groups:                   # which pictures are to be alike:
+  #     field: category         # a field of the records,
+  #     file:                   # or instead a CSV of the columns id and group;
+  #     margin: 0.02            # by which cosines within groups are above those across
   #   fields: {}                # metadata that becomes typed columns of raw_images, such as {price: number}
   #   text: []                  # metadata that is encoded as text, such as [title, description]
   #   download:
@@ -125,6 +130,13 @@ models:
   #     normalised: true        # scaled to length 1; false: as they come
   #     text: false             # it has encode_text
 
+# Near-duplicates, the map of all pictures, and checks on both; docs/analysis.md.
+# analysis:
+#   model:                      # whose vectors; empty: the first of the models
+#   duplicate_bits: 7           # of the 64 of a perceptual hash that may differ, and
+#   duplicate_cosine: 0.93      # the least cosine, where two pictures are nearly the same
+#   map_pictures: 1000          # on the map, chosen evenly
+
 # How pixels are made. A new background makes every picture anew.
 # rgb:
 #   background: "#ffffff"
@@ -154,6 +166,7 @@ models:
 #   reconcile_cron: "0 3 * * *" # when everything is compared with everything
 #   refresh_cron: "0 4 * * 0"   # when the pictures of catalogues are asked for again
 #   compact_cron: "15 * * * *"  # when segments of the indexes are merged, where any are due
+#   analyse_cron: "0 5 * * *"   # when near-duplicates, the map and the canaries are looked at
 #   max_retries: 3              # of what can heal
 #   retry_seconds: 10           # before the first of them; then twice as long each time
 #   owners: []                  # of the assets, such as ["me@example.org", "team:vision"]

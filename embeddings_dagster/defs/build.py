@@ -4,6 +4,7 @@ import warnings
 
 import dagster as dg
 
+from embeddings_dagster.defs.analysis import analysis_assets, analysis_checks, analysis_jobs, analysis_schedules
 from embeddings_dagster.defs.assets import image_assets
 from embeddings_dagster.defs.catalog import catalog_asset, catalog_checks
 from embeddings_dagster.defs.checks import all_checks
@@ -21,12 +22,23 @@ def project_defs(project: Project) -> dg.Definitions:
     """The definitions that close over a project."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies; Dagster is pinned, and tests hold them
-        assets = [*image_assets(project), *model_assets(project), catalog_asset(project)]
+        assets = [*image_assets(project), *model_assets(project), catalog_asset(project), *analysis_assets(project)]
     return dg.Definitions(
         assets=assets,
-        asset_checks=[*all_checks(project), *catalog_checks(project)],
-        jobs=[*asset_jobs(project), discover_job(project), refresh_job(project), *compact_jobs(project)],
+        asset_checks=[*all_checks(project), *catalog_checks(project), *analysis_checks(project)],
+        jobs=[
+            *asset_jobs(project),
+            *analysis_jobs(project),
+            discover_job(project),
+            refresh_job(project),
+            *compact_jobs(project),
+        ],
         sensors=[*all_sensors(project), *compact_sensors(project)],
-        schedules=[*all_schedules(project), *refresh_schedules(project), *compact_schedules(project)],
+        schedules=[
+            *all_schedules(project),
+            *refresh_schedules(project),
+            *compact_schedules(project),
+            *analysis_schedules(project),
+        ],
         executor=batch_executor(project.pool_limits()),
     )

@@ -12,8 +12,12 @@ from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.errors import UnknownItem
 from embeddings_dagster.index import Generations
+from embeddings_dagster.stages.analyses import analyses
+from embeddings_dagster.stages.analysis_files import Analysis
 from embeddings_dagster.stages.catalog import ASSET
+from embeddings_dagster.stages.duplicates import ASSET as DUPLICATES
 from embeddings_dagster.stages.embed import dataset
+from embeddings_dagster.stages.embedding_map import ASSET as MAP
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.local_file import local_file
 
@@ -47,8 +51,13 @@ def live_files(store: Store, identities: Mapping[str, ModelIdentity], asset: str
         yield from _segments(Generations(store, *indexes[asset]))
     elif asset == ASSET:
         yield from _catalogue(Catalogue(store))
+    elif asset in (DUPLICATES, MAP):
+        for analysis in analyses(store):
+            if analysis.name.partition("/")[0] == asset:
+                yield from _analysis(analysis)
     else:
-        raise UnknownItem(f"no asset {asset!r} with files; there are {', '.join([*places, *indexes, ASSET])}")
+        there = ", ".join([*places, *indexes, ASSET, DUPLICATES, MAP])
+        raise UnknownItem(f"no asset {asset!r} with files; there are {there}")
 
 
 def _parts(store: Store, place: str) -> Iterator[LiveFile]:
@@ -65,6 +74,13 @@ def _catalogue(catalogue: Catalogue) -> Iterator[LiveFile]:
     if manifest is not None:
         path = catalogue.store.files.url(catalogue.path(manifest.file))
         yield LiveFile(path, None, manifest.version, manifest.rows, (), manifest.sha256)
+
+
+def _analysis(analysis: Analysis) -> Iterator[LiveFile]:
+    manifest = analysis.latest()
+    for entry in manifest.files.values() if manifest else ():
+        path = analysis.store.files.url(analysis.path(entry.file))
+        yield LiveFile(path, None, manifest.version if manifest else 0, entry.rows, (), entry.sha256)
 
 
 def _segments(generations: Generations) -> Iterator[LiveFile]:

@@ -1,5 +1,5 @@
 """Is everything committed still what was committed: rows and ledgers (the store's own), indexes, the catalogue,
-registries and calibrations of models.
+analyses, registries and calibrations of models.
 
 Trusts nothing that is remembered, reports all it finds, and raises for none of it.
 """
@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.index import Generations
+from embeddings_dagster.stages.analyses import analyses
+from embeddings_dagster.stages.analysis_files import ROOT as ANALYSES
+from embeddings_dagster.stages.analysis_files import Analysis
 from embeddings_dagster.stages.calibration import calibrations, read_calibration
 from embeddings_dagster.stages.models import registry
 from embeddings_dagster.store import Problem, Store, Versions
@@ -26,6 +29,8 @@ def verify(store: Store) -> list[Problem]:
         for fp12 in store.files.folders(f"indexes/{model}"):
             found += _index_problems(store, Generations(store, model, fp12))
     found += _catalogue_problems(Catalogue(store))
+    for analysis in analyses(store):
+        found += _analysis_problems(analysis)
     for model in store.files.folders("models"):
         found += [Problem("models", model, file, reason, RESTORE) for file, reason in _damaged(registry(store, model))]
         found += _calibration_problems(store, model)
@@ -67,6 +72,16 @@ def _catalogue_problems(catalogue: Catalogue) -> Iterator[Problem]:
                 catalogue.store.checked.check(path, manifest.sha256, again=True)
         except (StoreError, OSError) as error:
             yield Problem("catalog", "", path, str(error), remedy)
+
+
+def _analysis_problems(analysis: Analysis) -> Iterator[Problem]:
+    damaged = dict(_damaged(analysis.versions))
+    for path, reason in damaged.items():
+        yield Problem(ANALYSES, analysis.name, path, reason, analysis.remedy)
+    numbers = [number for number in analysis.numbers() if analysis.versions.path(number) not in damaged]
+    for number in numbers[-1:]:  # older ones may be on their way out
+        for path, reason in analysis.faults(analysis.get(number), again=True).items():
+            yield Problem(ANALYSES, analysis.name, path, reason, analysis.remedy)
 
 
 def _calibration_problems(store: Store, model: str) -> Iterator[Problem]:

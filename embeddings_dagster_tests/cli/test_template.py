@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from embeddings_dagster.cli.template import render, scalar, source_name
 from embeddings_dagster.settings import Settings, load_settings
 from embeddings_dagster.settings_models import ModelSettings, NetworkSettings
-from embeddings_dagster.settings_sources import CatalogSource, ComicsSource, ScrapedSource
+from embeddings_dagster.settings_sources import CatalogSource, ComicsSource, GroupSettings, ScrapedSource
 
 KEY_LINE = re.compile(r"^(\s*)# (\s*[a-z_]+:(?: |$))", flags=re.MULTILINE)
 
@@ -66,6 +66,8 @@ def test_a_line_uncommented_says_the_default(tmp_path: Path) -> None:
     assert count > 20
     told = load_settings(write(tmp_path, commented)).model_dump(exclude={"cache"})
     others = {name: told["sources"].pop(name) for name in ("shop", "fashion", "comics")}
+    assert others["shop"]["groups"] == GroupSettings(field="category").model_dump()
+    others["shop"]["groups"] = None  # an example, and no default
     for name, kind in {"shop": CatalogSource, "fashion": ScrapedSource, "comics": ComicsSource}.items():
         assert others[name] == kind(kind=others[name]["kind"], path=others[name]["path"]).model_dump()
     default = load_settings(write(tmp_path, render({"art": "art"}))).model_dump(exclude={"cache"})

@@ -16,6 +16,10 @@ ASSETS = {
     "clip_index": (["clip_embeddings"], "indexes", "index_clip", False, {"faiss"}),
     "dino_index": (["dino_embeddings"], "indexes", "index_dino", False, {"faiss"}),
     "search_catalog": (["raw_images"], "catalog", "search_catalog", False, {"sqlite"}),
+    "near_duplicates": (["clip_index", "rgb_images"], "analysis", None, False, {"python", "parquet"}),
+    "embedding_map": (["clip_index", "rgb_images"], "analysis", None, False, {"python", "parquet"}),
+    "clip_canaries": ([], "analysis", "gpu", False, {"python", "parquet"}),
+    "dino_canaries": ([], "analysis", "gpu", False, {"python", "parquet"}),
 }
 CHECKS = {
     "raw_images": {"counts_reconcile": False},
@@ -25,6 +29,8 @@ CHECKS = {
     "clip_index": {"rows_equal_live_rows": False, "consumed_is_current": False, "recall": True},
     "dino_index": {"rows_equal_live_rows": False, "consumed_is_current": False, "recall": True},
     "search_catalog": {"rows_equal_live_rows": False, "consumed_is_current": False},
+    "clip_canaries": {"no_drift": False},
+    "dino_canaries": {"no_drift": False},
 }
 JOBS = {
     "embed_batches": {"raw_images", "rgb_images", "clip_embeddings", "dino_embeddings"},
@@ -32,6 +38,7 @@ JOBS = {
     "everything": {
         "raw_images", "rgb_images", "clip_embeddings", "dino_embeddings", "clip_index", "dino_index", "search_catalog",
     },
+    "analyse": {"near_duplicates", "embedding_map", "clip_canaries", "dino_canaries"},
     "discover": set(),
     "compact_indexes": set(),
 }  # fmt: skip
@@ -100,6 +107,7 @@ def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions) -
         "reconcile_batches": ("embed_batches", "RUNNING", "0 3 * * *"),
         "reconcile_indexes": ("refresh_indexes", "RUNNING", "0 3 * * *"),
         "compact_indexes": ("compact_indexes", "RUNNING", "15 * * * *"),
+        "analyse": ("analyse", "RUNNING", "0 5 * * *"),
     }
 
 
