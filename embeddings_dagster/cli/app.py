@@ -18,6 +18,7 @@ from embeddings_dagster.cli import (
     manage,
     models,
     planning,
+    recommend,
     run,
     standing,
     start,
@@ -55,6 +56,6 @@ def root(
     context.obj = settings
 
 
-LOOKING = (ask, catalog, standing, look, examine)
+LOOKING = (ask, recommend, catalog, standing, look, examine)
 for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
     module.register(app)

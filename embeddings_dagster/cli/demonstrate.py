@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embeddings_dagster.cli.ask import say_results
 from embeddings_dagster.cli.catalog import say_records
+from embeddings_dagster.cli.hits import say_results
 from embeddings_dagster.cli.options import example
 from embeddings_dagster.cli.progress import RunProgress
 from embeddings_dagster.cli.project import Here
