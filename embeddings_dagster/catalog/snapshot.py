@@ -132,8 +132,10 @@ class Snapshot:
         words = " join searched on searched.rowid = r.id" if is_ranked(wanted) else ""
         # As a left join, SQLite leaves out the pictures where no condition is on them: a third of the time.
         tables = f"records r left join images i on i.number = r.image{words}"
-        rows = self._all(f"select r.id from {tables} where {sql.where()}", sql.values)
-        return np.fromiter((number for (number,) in rows), np.int64, len(rows))
+        # As one text: to make a Python object of each number takes longer than to find them.
+        ((listed,),) = self._all(f"select group_concat(r.id) from {tables} where {sql.where()}", sql.values)
+        found: npt.NDArray[np.int64] = np.fromstring(listed or "", np.int64, sep=",")
+        return found
 
     def facets(self, name: str, wanted: Filter = EVERYTHING, *, limit: int = 20) -> list[Facet]:
         """The commonest values of a field among the rows that fulfil a filter, most rows first, then by value.

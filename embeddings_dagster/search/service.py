@@ -16,7 +16,15 @@ from embeddings_dagster.catalog import Condition, Facet
 from embeddings_dagster.errors import BadQuery, IndexUnavailable, MissingFile, StoreError, UnknownItem
 from embeddings_dagster.ids import Regions
 from embeddings_dagster.search.combining import combine, with_known_ids
-from embeddings_dagster.search.copies import hashes_of, load_clusters, marks_of
+from embeddings_dagster.search.copies import (
+    Clusters,
+    Known,
+    LoadClusters,
+    OpenedClusters,
+    hashes_of,
+    marks_of,
+    no_clusters,
+)
 from embeddings_dagster.search.encoding import Encoders
 from embeddings_dagster.search.locations import Locations
 from embeddings_dagster.search.narrowing import Narrowing, filter_of
@@ -38,9 +46,12 @@ FACET_VALUES = 20
 
 
 class SearchService:
-    """Searches the indexes of a store. Safe to share among threads; models are loaded when first needed."""
+    """Searches the indexes of a store. Safe to share among threads; models are loaded when first needed.
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    `load_clusters` gives the near-duplicates that are folded with copies.
+    """
+
+    def __init__(self, settings: Settings, store: Store, *, load_clusters: LoadClusters = no_clusters) -> None:
         self._settings = settings
         self._store = store
         self._indexes = OpenedIndexes(store)
@@ -48,6 +59,7 @@ class SearchService:
         self._narrowing = Narrowing()
         self._encoders = Encoders(settings, store)
         self._locations = Locations(store, settings)
+        self._clusters = OpenedClusters(store, load_clusters)
 
     def search(
         self,
@@ -135,9 +147,10 @@ class SearchService:
         for name in shares:
             model_settings(self._settings, name)
         self._check_sources(question.sources)
+        clusters = self._clusters.get() if question.fold else Known({}, "")
         digest = question.digest(self._encoders.read)
         if cursor is not None:
-            _check_same(cursor, digest, list(shares))
+            _check_same(cursor, digest, clusters, list(shares))
         opened = [self._opened(name, cursor) for name in shares]
         records = self._records_for(question, cursor, facets)
         question = with_known_ids(question, opened)
@@ -149,12 +162,12 @@ class SearchService:
             vector = combine(question, each, self._encoders, alone=len(opened) == 1)
             asked.append(Asked(each, share, vector, narrowed.selection, not self._is_text(each.record.name)))
         first = cursor.first if cursor else k + 1
-        seen, groups = _page(self._ranked(question, asked, regions, first), k, cursor)
+        seen, groups = _page(_ranked(question, asked, regions, clusters.clusters, first), k, cursor)
         following = None
         if len(groups) > k and seen + k < MAX_HITS:
             answered = tuple(Answered(each.record.name, each.record.fp12, each.number) for each in opened)
             number = records.number if records is not None and question.asks_records else None
-            following = str(Cursor(digest, answered, number, first, seen + k, groups[k - 1].best.key))
+            following = str(Cursor(digest + clusters.digest, answered, number, first, seen + k, groups[k - 1].best.key))
         hits = present(groups[:k], seen, opened, records, self._locations)
         return Results(
             query=str(question),
@@ -171,6 +184,7 @@ class SearchService:
         """Take up newer generations now; a search does so by itself within a second."""
         self._indexes.refresh()
         self._records.refresh()
+        self._clusters.refresh()
 
     def _default_model(self) -> str:
         models = self._settings.models
@@ -216,21 +230,25 @@ class SearchService:
                 raise
         return None
 
-    def _ranked(self, question: Question, asked: Sequence[Asked], regions: Regions, first: int) -> Iterator[Group]:
-        images = question.asked_with
-        unwanted: set[str] = set()
-        if question.without_copies:
-            unwanted = {hash_ for each in asked if each.copies for hash_ in hashes_of(each.opened.generation, images)}
-        group = regions != ids.WHOLE if question.group is None else question.group
-        clusters = load_clusters(self._store) if question.fold else {}
-        fetch = fetching(asked, images, unwanted)
-        marks = marks_of(group=group, fold=question.fold, clusters=clusters)
-        return ranked(fetch, marks, first, SPARE if group or question.fold else 1)
+
+def _ranked(
+    question: Question, asked: Sequence[Asked], regions: Regions, clusters: Clusters, first: int
+) -> Iterator[Group]:
+    images = question.asked_with
+    unwanted: set[str] = set()
+    if question.without_copies:
+        unwanted = {hash_ for each in asked if each.copies for hash_ in hashes_of(each.opened.generation, images)}
+    group = regions != ids.WHOLE if question.group is None else question.group
+    marks = marks_of(group=group, fold=question.fold, clusters=clusters)
+    return ranked(fetching(asked, images, unwanted), marks, first, SPARE if group or question.fold else 1)
 
 
-def _check_same(cursor: Cursor, digest: str, models: list[str]) -> None:
-    if cursor.question != digest or sorted(each.model for each in cursor.answered) != sorted(models):
+def _check_same(cursor: Cursor, digest: str, clusters: Known, models: list[str]) -> None:
+    same = cursor.question.startswith(digest) and sorted(each.model for each in cursor.answered) == sorted(models)
+    if not same:
         raise BadQuery("`after` belongs to another question; ask the very same again, or start from its first page")
+    if cursor.question != digest + clusters.digest:
+        raise BadQuery("the page has expired: the near-duplicates are others now. Ask again from the first page")
 
 
 def _page(groups: Iterator[Group], k: int, cursor: Cursor | None) -> tuple[int, list[Group]]:
