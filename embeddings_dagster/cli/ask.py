@@ -54,7 +54,7 @@ def search(
         list[str] | None, typer.Option("--id", metavar="ID", help="Look for images like this one of the index.")
     ] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option("--not", metavar="TEXT", help="Not like this; TEXT^0.5 is firmer, 0.25 usual.")
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="Not like this; TEXT^0.5 is firmer, 0.2 usual.")
     ] = None,
     unlike_ids: Annotated[
         list[str] | None, typer.Option("--not-id", metavar="ID", help="Not like this image of the index.")

@@ -48,6 +48,7 @@ After = Annotated[str | None, typer.Option(help="Go on behind a page: what it sa
 Count = Annotated[int, typer.Option("-k", "--count", help="How many to show.", min=1, max=10_000)]
 
 OWN_COLUMNS = ("title", "text", "region", "image_id")  # of the table, whatever else is shown
+MOST_REGIONS = 4  # listed beside the best
 WEIGHED = re.compile(r"(.+)\^([0-9]*\.?[0-9]+)", re.DOTALL)
 
 
@@ -155,8 +156,8 @@ def _title(hit: "SearchHit") -> str | None:
 
 def _also(hit: "SearchHit") -> str | None:
     """What is one hit with it: other regions, by their numbers, and copies, by their count."""
-    regions = sorted(each.region for each in hit.others)
-    more = [f"regions {', '.join(map(str, regions[:3]))}" + ("…" if len(regions) > 3 else "")] if regions else []
+    regions = ["whole" if region == 0 else str(region) for region in sorted(each.region for each in hit.others)]
+    more = [", ".join(regions[:MOST_REGIONS]) + ("…" if len(regions) > MOST_REGIONS else "")] if regions else []
     copies = [f"{len(hit.folded)} alike"] if hit.folded else []
     return "; ".join(more + copies) or None
 
