@@ -61,7 +61,7 @@ class Records:
 
     def _numbered(self) -> "_Rows":
         if self._rows is None:
-            self._rows = _Rows(self.snapshot.numbered())
+            self._rows = _Rows(self.snapshot.numbered)
         return self._rows
 
 
