@@ -166,7 +166,23 @@ def _on_column(sql: Sql, condition: Condition, column: Column) -> None:
 
 
 def _on_metadata(sql: Sql, condition: Condition, name: str, kinds: Collection[Kind]) -> None:
-    """Rows whose picture holds a value of the field for which the condition is true, or for which its opposite is."""
+    holding = images_holding(condition, name, kinds)
+    sql.add(f"r.image {'not in' if holding.opposite else 'in'} ({holding.sql})", *holding.values)
+
+
+class Holding(NamedTuple):
+    """SQL of the numbers of pictures, and the values it is bound to; `opposite`: all others are meant."""
+
+    sql: str
+    values: tuple[Bound, ...]
+    opposite: bool
+
+
+def images_holding(condition: Condition, name: str, kinds: Collection[Kind]) -> Holding:
+    """Pictures that hold a value of a record's field for which the condition is true, or for which its opposite is.
+
+    A picture comes once for each such value. Raises BadQuery.
+    """
     opposite = condition.operator in (UNEQUAL, LACKS, MISSING)
     held = "1"
     values: tuple[Bound, ...] = ()
@@ -179,9 +195,10 @@ def _on_metadata(sql: Sql, condition: Condition, name: str, kinds: Collection[Ki
     parts = [f"{vals} and v.kind < 3 and {held}"]
     if Kind.LONG in kinds:
         parts.append(f"{vals} and v.kind = 3 and {held}")
-    holding = f"select h.image from holds h where h.value in ({' union all '.join(parts)})"
     bound: list[Bound] = [each for _ in parts for each in (name, *values)]
-    sql.add(f"r.image {'not in' if opposite else 'in'} ({holding})", *bound)
+    return Holding(
+        f"select h.image from holds h where h.value in ({' union all '.join(parts)})", tuple(bound), opposite
+    )
 
 
 def _one(condition: Condition) -> str:

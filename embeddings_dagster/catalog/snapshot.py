@@ -7,18 +7,26 @@ threads.
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embeddings_dagster.catalog.conditions import parse_condition
 from embeddings_dagster.catalog.filters import (
     COLUMNS,
     OWN,
     Filter,
+    Holding,
     Sql,
     compiled,
+    images_holding,
     is_ranked,
     resolve_field,
 )
@@ -109,6 +117,61 @@ class Snapshot:
         sql = self._compiled(wanted)
         query = f"select i.image_id, r.region from {_tables(wanted)} where {sql.where()} order by i.image_id, r.region"
         return (Key(*row) for row in self._stream(query, sql.values))
+
+    @cached_property
+    def numbered(self) -> pa.Table:
+        """Every row's `number` in this file and that of its `image` (int64), `image_id` and `region` (int16): for
+        joining them with others. Read once, and kept."""
+        rows = self._all(f"select r.id, r.image, i.image_id, r.region from {JOINED}", ())
+        columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+        kinds = {"number": pa.int64(), "image": pa.int64(), "image_id": pa.string(), "region": pa.int16()}
+        return pa.table(
+            {name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns, strict=True)}
+        )
+
+    def numbers(self, wanted: Filter = EVERYTHING) -> npt.NDArray[np.int64]:
+        """The number of every row that fulfils a filter, as `numbered` has them, in no order. Raises BadQuery.
+
+        For filters that many rows fulfil: what SQLite finds of each condition on records is put together here, which is
+        several times as fast as a join of it with all rows.
+        """
+        self._compiled(wanted)  # raises, whatever of it is not asked below
+        of_records, others = self._split(wanted)
+        number, image = self.numbered.column("number").to_numpy(), self.numbered.column("image").to_numpy()
+        fulfilled = np.ones(len(number), bool)
+        for holding in of_records:
+            held = np.zeros(int(image.max(initial=0)) + 1, bool)
+            held[self._listed(f"select group_concat(image) from ({holding.sql})", holding.values)] = True
+            fulfilled &= ~held[image] if holding.opposite else held[image]
+        if wanted.regions != ALL:
+            region = self.numbered.column("region").to_numpy()
+            fulfilled &= region == 0 if wanted.regions == WHOLE else region > 0
+        if not others.is_all:
+            sql = self._compiled(others)
+            query = f"select group_concat(r.id) from {_tables(others)} where {sql.where()}"
+            fulfilled &= np.isin(number, self._listed(query, sql.values), kind="table")
+        found: npt.NDArray[np.int64] = number[fulfilled]
+        return found
+
+    def _split(self, wanted: Filter) -> tuple[list[Holding], Filter]:
+        """A filter's conditions on fields of records, and all else that it asks for."""
+        of_records, others = [], []
+        for each in wanted.where:
+            condition = parse_condition(each) if isinstance(each, str) else each
+            name = resolve_field(condition.field, self._kinds)
+            if name in COLUMNS:
+                others.append(condition)
+            else:
+                own = name.removeprefix(OWN)
+                of_records.append(images_holding(condition, own, self._kinds[own]))
+        return of_records, replace(wanted, where=others, regions=ALL)
+
+    def _listed(self, query: str, values: Iterable[object]) -> npt.NDArray[np.int64]:
+        """The numbers that a `group_concat` gives: as one text, since a Python object of each would take longer than
+        to find them."""
+        ((listed,),) = self._all(query, values)
+        found: npt.NDArray[np.int64] = np.fromstring(listed or "", np.int64, sep=",")
+        return found
 
     def facets(self, name: str, wanted: Filter = EVERYTHING, *, limit: int = 20) -> list[Facet]:
         """The commonest values of a field among the rows that fulfil a filter, most rows first, then by value.

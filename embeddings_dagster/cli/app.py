@@ -20,6 +20,7 @@ from embeddings_dagster.cli import (
     manage,
     models,
     planning,
+    recommend,
     run,
     standing,
     start,
@@ -57,6 +58,6 @@ def root(
     context.obj = settings
 
 
-LOOKING = (ask, catalog, analysis, standing, look, examine, export)
+LOOKING = (ask, recommend, catalog, analysis, standing, look, examine, export)
 for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
     module.register(app)

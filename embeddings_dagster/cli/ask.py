@@ -1,17 +1,30 @@
-"""`search`: a text, a picture or a known image in, the closest images out."""
+"""`search`: texts, pictures and known images in, the closest images out."""
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from embeddings_dagster.cli.options import AsJson, ModelName, example
+from embeddings_dagster.cli.hits import (
+    After,
+    Batches,
+    Count,
+    FacetFields,
+    Grouped,
+    Model,
+    PartsOnly,
+    Sources,
+    Weights,
+    Where,
+    WithParts,
+    Words,
+    parse_regions,
+    parse_weights,
+    say_answer,
+    weighed,
+    weighed_path,
+)
+from embeddings_dagster.cli.options import AsJson, example
 from embeddings_dagster.cli.project import here
-from embeddings_dagster.cli.terminal import Column, note, say, say_json, say_table
-
-if TYPE_CHECKING:
-    from embeddings_dagster.search import Results
 
 PANEL = "Search"
 
@@ -20,53 +33,69 @@ def register(app: typer.Typer) -> None:
     """Add this module's command."""
     app.command(
         rich_help_panel=PANEL,
-        epilog=example("embeddings search 'red heart'", "embeddings search --image photo.jpg -k 5"),
+        epilog=example(
+            "embeddings search 'red heart'",
+            "embeddings search cat --not lion",
+            "embeddings search --image photo.jpg --weights clip=0.6,dino=0.4 --where 'price<=20'",
+        ),
     )(search)
 
 
 def search(
     context: typer.Context,
-    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    image: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Look for images like this picture, in the index or not.")
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to look for, in words; TEXT^2 weighs double.")
     ] = None,
-    image_id: Annotated[str | None, typer.Option("--id", help="Look for images like this one of the index.")] = None,
-    model: ModelName = None,
-    count: Annotated[int, typer.Option("-k", "--count", help="How many to show.", min=1, max=10_000)] = 10,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="PATH", help="Look for images like this picture, in the index or not."),
+    ] = None,
+    image_ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Look for images like this one of the index.")
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="Not like this; TEXT^0.5 is firmer, 0.2 usual.")
+    ] = None,
+    unlike_ids: Annotated[
+        list[str] | None, typer.Option("--not-id", metavar="ID", help="Not like this image of the index.")
+    ] = None,
+    model: Model = None,
+    weights: Weights = None,
+    where: Where = None,
+    words: Words = None,
+    sources: Sources = None,
+    batches: Batches = None,
+    with_parts: WithParts = False,
+    parts_only: PartsOnly = False,
+    group: Grouped = None,
+    fold: Annotated[bool, typer.Option("--fold/--no-fold", help="Copies of an image are one hit.")] = False,
+    facets: FacetFields = None,
+    after: After = None,
+    count: Count = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Find the images closest to a text, a picture or a known image; give one of the three."""
-    if sum(each is not None for each in (text, image, image_id)) != 1:
-        raise typer.BadParameter("give one thing to look for: a TEXT, --image PATH or --id ID")
-    from embeddings_dagster.search import SearchService
+    """Find the images closest to texts, pictures or known images, and not to others; several add up."""
+    if not (texts or images or image_ids):
+        raise typer.BadParameter("give something to look for: a TEXT, --image PATH or --id ID")
+    if model is not None and weights is not None:
+        raise typer.BadParameter("--model asks one model, --weights several: give one of them")
+    shares, regions = parse_weights(weights), parse_regions(with_parts, parts_only)
+    from embeddings_dagster.search import IdQuery, ImageQuery, SearchService, Term, TextQuery
+    from embeddings_dagster.search.question import UNLIKE
 
+    terms = [
+        *(Term(TextQuery(text), weight) for text, weight in map(weighed, texts or ())),
+        *(Term(ImageQuery(path), weight) for path, weight in map(weighed_path, images or ())),
+        *(Term(IdQuery(image_id), weight) for image_id, weight in map(weighed, image_ids or ())),
+        *(Term(TextQuery(text), -weight) for text, weight in (weighed(each, UNLIKE) for each in unlike or ())),
+        *(
+            Term(IdQuery(image_id), -weight)
+            for image_id, weight in (weighed(each, UNLIKE) for each in unlike_ids or ())
+        ),
+    ]
     project = here(context)
-    service = SearchService(project.settings, project.store)
-    results = service.search(text, image=image, image_id=image_id, model=model, k=count)
-    if as_json:
-        say_json(results.as_dict())
-    else:
-        say_results(results)
-
-
-def say_results(results: "Results") -> None:
-    """Rank, score, id and path of each hit, and where the answer comes from."""
-    if not results.hits:
-        say("nothing found: the index is empty")
-        return
-    columns = [Column("rank", right=True), Column("score", right=True), Column("image"), Column("path", style="dim")]
-    rows = [(hit.rank, f"{hit.score:.3f}", hit.image_id, short_path(hit.location)) for hit in results.hits]
-    say_table(columns, rows, title=results.query)
-    note(
-        f"{results.model} {results.fingerprint[:12]}, generation {results.generation}, {results.rows:,} rows, "
-        f"{results.seconds:.2f} s"
-    )
-
-
-def short_path(location: str | None) -> str:
-    """A path as one would type it here: relative where the file lies beneath this folder."""
-    if location is None:
-        return "gone"
-    if "://" in location:
-        return location
-    return os.path.normpath(location).removeprefix(os.path.join(os.getcwd(), ""))
+    results = SearchService(project.settings, project.store).search(
+        terms=terms, model=model, weights=shares, where=where or (), words=words, sources=sources or (),
+        batches=batches or (), regions=regions, group=group, fold=fold, facets=facets or (), k=count, after=after,
+    )  # fmt: skip
+    say_answer(results, where or (), facets or (), as_json=as_json)

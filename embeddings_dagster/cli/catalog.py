@@ -116,9 +116,9 @@ def say_records(records: "list[Record]", *, ranked: bool, regions: bool) -> None
     for record in records:
         score = [f"{record.score:.2f}" if record.score is not None else None] if ranked else []
         place = [record.region] if regions else []
-        values = [_short(record.metadata.get(name)) for name in names]
-        text = [_short(record.text)] if any(each.text for each in records) else []
-        rows.append((*score, record.image_id, *place, _short(record.title), *values, *text))
+        values = [short(record.metadata.get(name)) for name in names]
+        text = [short(record.text)] if any(each.text for each in records) else []
+        rows.append((*score, record.image_id, *place, short(record.title), *values, *text))
     say_table(columns, rows)
 
 
@@ -133,7 +133,8 @@ def _common(records: "list[Record]") -> list[str]:
     return names[:FEW_FIELDS]
 
 
-def _short(value: object) -> str | None:
+def short(value: object) -> str | None:
+    """A value as it fits a cell."""
     if value is None:
         return None
     text = f"{value:.15g}" if isinstance(value, float) else " ".join(str(value).split())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from embeddings_dagster.cli.ask import short_path
+from embeddings_dagster.cli.hits import short_path
 from embeddings_dagster.cli.options import AsJson, example
 from embeddings_dagster.cli.progress import RunProgress
 from embeddings_dagster.cli.project import here

@@ -1,11 +1,13 @@
-"""Where the pictures of some hits lie: only their rows of `raw_images` are read, batch by batch."""
+"""Where the pictures of some hits lie, as people can use it.
+
+The catalogue's records say so at once; for those that it lacks, their rows of `raw_images` are read, batch by batch.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from embeddings_dagster import ids
 from embeddings_dagster.ids import Key
-from embeddings_dagster.index import Hit
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.sources import Source, open_source
 from embeddings_dagster.store import Store
@@ -13,25 +15,35 @@ from embeddings_dagster.store import Store
 DATASET = "raw_images"
 
 
-def find_locations(store: Store, settings: Settings, hits: Iterable[Hit]) -> dict[str, str]:
-    """The location of each hit's picture by image id: an absolute path or a URL.
+class Locations:
+    """The places of the pictures of a store. Safe to share among threads."""
 
-    Left out is what has gone since the index was made. The location of a source that the settings no longer have is
-    relative to where that source was.
-    """
-    wanted: dict[str, set[Key]] = defaultdict(set)
-    for hit in hits:
-        wanted[hit.batch].add(Key(hit.image_id, 0))
-    found = {}
-    for batch, keys in wanted.items():
-        name = ids.source_of(batch)
-        source = open_source(name, settings) if name in settings.sources else None
-        chain = store.chain(DATASET, batch)
-        manifest = chain.latest()
-        for rows in chain.scan(manifest, ("image_id", "location"), keys) if manifest else ():
-            for image_id, location in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-                found[image_id] = _shown(source, location)
-    return found
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self._sources: dict[str, Source] = {}
+
+    def shown(self, source: str, location: str) -> str:
+        """An absolute path or a URL; relative to where the source was, where the settings no longer have it."""
+        if source in self._settings.sources and source not in self._sources:
+            self._sources[source] = open_source(source, self._settings)
+        return _shown(self._sources.get(source), location)
+
+    def read(self, images: Mapping[str, str]) -> dict[str, str]:
+        """The location of each image by its id, from `raw_images`; `images`: the batch of each.
+
+        Left out is what has gone since the index was made.
+        """
+        wanted: dict[str, set[Key]] = defaultdict(set)
+        for image_id, batch in images.items():
+            wanted[batch].add(Key(image_id, 0))
+        found = {}
+        for batch, keys in wanted.items():
+            chain = self._store.chain(DATASET, batch)
+            manifest = chain.latest()
+            for rows in chain.scan(manifest, ("image_id", "location"), keys) if manifest else ():
+                for image_id, location in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                    found[image_id] = self.shown(ids.source_of(batch), location)
+        return found
 
 
 def _shown(source: Source | None, location: str) -> str:

@@ -7,14 +7,16 @@ opened, since a newer one came, costs no search.
 
 import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 
-from embeddings_dagster.errors import EmbeddingsError, IndexUnavailable
+from embeddings_dagster.errors import EmbeddingsError, IndexUnavailable, UnknownItem
 from embeddings_dagster.index import Generation, Generations
-from embeddings_dagster.stages.models import ModelRecord, newest_version, serving
+from embeddings_dagster.stages.models import ModelRecord, newest_version, records, serving
 from embeddings_dagster.store import Store
 
 LOOK_SECONDS = 1.0
+KEPT_OLD = 4  # older generations, for those who go on from a page of theirs
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class OpenedIndexes:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._opened: dict[str, Opened] = {}
+        self._old: OrderedDict[tuple[str, str, int], Opened] = OrderedDict()
         self._looking = threading.Lock()
 
     def get(self, model: str) -> Opened:
@@ -56,6 +59,32 @@ class OpenedIndexes:
             return self._look(model)
         finally:
             self._looking.release()
+
+    def at(self, model: str, fp12: str, number: int) -> Opened:
+        """What searches of `model` read when that was its newest generation.
+
+        Raises:
+            UnknownItem: it is not kept any more.
+            IndexUnavailable: there is nothing to search yet.
+            CorruptFile: a file of the index is damaged.
+        """
+        now = self.get(model)
+        if (now.record.fp12, now.number) == (fp12, number):
+            return now
+        with self._looking:
+            known = self._old.get((model, fp12, number)) or self._open_old(model, fp12, number)
+            self._old[model, fp12, number] = known
+            self._old.move_to_end((model, fp12, number))
+            while len(self._old) > KEPT_OLD:
+                self._old.popitem(last=False)
+            return known
+
+    def _open_old(self, model: str, fp12: str, number: int) -> Opened:
+        record = next((each for each in records(self._store, model) if each.fp12 == fp12), None)
+        if record is None:
+            raise UnknownItem(f"model {model!r} has no fingerprint {fp12} any more")
+        generations = Generations(self._store, model, fp12)
+        return Opened(record, 0, Generation.open(generations, generations.get(number)), time.monotonic())
 
     def refresh(self) -> None:
         """Look for newer generations of all models that were searched, now."""

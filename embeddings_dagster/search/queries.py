@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings_dagster.errors import BadQuery, ReadFailed, TooManyBytes
+from embeddings_dagster.ids import escape_local_id
 
 MAX_HITS = 10_000
 SHOWN = 80  # characters of a text in messages
@@ -60,19 +61,21 @@ class ImageQuery:
 
 @dataclass(frozen=True)
 class IdQuery:
-    """Images that look like one in the index; that one is left out."""
+    """Images that look like one in the index, or like a region of it; that image is left out."""
 
     image_id: str
+    region: int = 0
 
     def __str__(self) -> str:
-        return f"image {self.image_id}"
+        return f"image {self.image_id}" + (f" region {self.region}" if self.region else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VectorQuery:
-    """Rows near a vector of the model's own space."""
+    """Rows near a vector of a model's own space; `model` may be left out where only one is asked."""
 
     vector: npt.NDArray[np.float32]
+    model: str | None = None
 
     def __str__(self) -> str:
         return f"vector of {self.vector.size} components"
@@ -81,28 +84,36 @@ class VectorQuery:
 Query = TextQuery | ImageQuery | IdQuery | VectorQuery
 
 
-def make_query(
-    text: str | None, image: str | Path | bytes | None, image_id: str | None, vector: npt.ArrayLike | None
-) -> Query:
-    """The one thing that was asked.
+def checked(query: Query) -> Query:
+    """A query as it is asked: a text without the spaces around it, a vector as float32.
 
     Raises:
-        BadQuery: nothing, or several things, or nothing that can be searched for.
+        BadQuery: it is nothing that can be searched for.
     """
-    given = sum(each is not None for each in (text, image, image_id, vector))
-    if given != 1:
-        raise BadQuery(f"{given} things to search for were given; give one: a text, a picture, an image id or a vector")
-    if text is not None:
-        if not text.strip():
-            raise BadQuery("the text is empty; say what to look for")
-        if not _is_unicode(text):
-            raise BadQuery("the text is not valid UTF-8; check the encoding of the terminal or the file it comes from")
-        return TextQuery(text.strip())
-    if image is not None:
-        return ImageQuery(image if isinstance(image, bytes) else Path(image).expanduser())
-    if image_id is not None:
-        return IdQuery(image_id)
-    return VectorQuery(_vector(vector))
+    if isinstance(query, TextQuery):
+        return TextQuery(_text(query.text))
+    if isinstance(query, ImageQuery):
+        return query if isinstance(query.image, bytes) else ImageQuery(Path(query.image).expanduser())
+    if isinstance(query, IdQuery):
+        return IdQuery(_image_id(query.image_id), query.region)
+    return VectorQuery(_vector(query.vector), query.model)
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise BadQuery("the text is empty; say what to look for")
+    if not _is_unicode(text):
+        raise BadQuery("the text is not valid UTF-8; check the encoding of the terminal or the file it comes from")
+    return text.strip()
+
+
+def _image_id(image_id: str) -> str:
+    """An id; bytes of a file's name that came undecoded are written as ids write them."""
+    if not image_id.strip():
+        raise BadQuery("the image id is empty; `embeddings catalog` lists what there is")
+    if _is_unicode(image_id):
+        return image_id
+    return "".join(each if _is_unicode(each) else escape_local_id(each) for each in image_id)
 
 
 def _is_unicode(text: str) -> bool:
@@ -110,11 +121,17 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _vector(values: npt.ArrayLike | None) -> npt.NDArray[np.float32]:
+def _vector(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     try:
-        return np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            vector = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BadQuery(f"the vector is not a list of numbers ({error})") from error
+    if not np.isfinite(vector).all():
+        raise BadQuery("the vector to search for holds NaN or infinity")
+    if not vector.any():
+        raise BadQuery("the vector to search for is all zeros, and so points nowhere")
+    return vector
 
 
 def check_hits(k: int) -> int:

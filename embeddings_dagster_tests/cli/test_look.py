@@ -239,8 +239,16 @@ def test_a_search_is_a_table_of_rank_score_image_and_path(project: Path, command
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("dog", "--id", "pics:dog.png"), 2),
+        (("--not", "dog"), 2),
         (("dog", "-k", "0"), 2),
+        (("dog", "--weights", "clip"), 2),
+        (("dog", "--weights", "clip=1", "--model", "clip"), 2),
+        (("dog", "--regions", "--parts"), 2),
+        (("dog", "--weights", "clip=nan"), 1),
+        (("dog", "--where", "no condition"), 1),
+        (("dog", "--where", "prize<3"), 1),
+        (("dog", "--after", "x"), 1),
+        (("dog", "--source", "pisc"), 1),
         (("dog", "--model", "dino"), 1),
         (("--image", "no"), 1),
     ],

@@ -13,41 +13,50 @@ from embeddings_dagster.search.queries import (
     TextQuery,
     VectorQuery,
     check_hits,
-    make_query,
+    checked,
 )
 
 
-def test_one_thing_is_asked() -> None:
-    assert make_query("  red heart ", None, None, None) == TextQuery("red heart")
-    assert make_query(None, "a.png", None, None) == ImageQuery(Path("a.png"))
-    assert make_query(None, b"bytes", None, None) == ImageQuery(b"bytes")
-    assert make_query(None, None, "art:a", None) == IdQuery("art:a")
-    query = make_query(None, None, None, [1, 2])
+def test_a_query_is_asked_in_its_plainest_form() -> None:
+    assert checked(TextQuery("  red heart ")) == TextQuery("red heart")
+    assert checked(ImageQuery(Path("a.png"))) == ImageQuery(Path("a.png"))
+    assert checked(ImageQuery(b"bytes")) == ImageQuery(b"bytes")
+    assert checked(IdQuery("art:a", 2)) == IdQuery("art:a", 2)
+    assert checked(IdQuery("caf\udce9.png")) == IdQuery("caf%E9.png"), "as ids write what is not UTF-8"
+    query = checked(VectorQuery([1, 2], "clip"))  # type: ignore[arg-type]
     assert isinstance(query, VectorQuery)
-    assert query.vector.dtype == np.float32
+    assert (query.vector.dtype, query.model) == (np.float32, "clip")
 
 
-def test_nothing_and_several_things_are_refused() -> None:
-    with pytest.raises(BadQuery, match="0 things to search for were given; give one"):
-        make_query(None, None, None, None)
-    with pytest.raises(BadQuery, match="2 things"):
-        make_query("text", None, "art:a", None)
-
-
-def test_an_empty_text_is_refused() -> None:
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_what_is_empty_is_refused(text: str) -> None:
     with pytest.raises(BadQuery, match="the text is empty"):
-        make_query(" \n", None, None, None)
+        checked(TextQuery(text))
+    with pytest.raises(BadQuery, match="the image id is empty"):
+        checked(IdQuery(text))
 
 
 def test_a_text_of_undecodable_bytes_is_refused() -> None:
     with pytest.raises(BadQuery, match="not valid UTF-8"):
-        make_query("bad \udcff", None, None, None)
+        checked(TextQuery("bad \udcff"))
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [[1], [1, 2]], object()])
 def test_a_vector_must_be_numbers(values: object) -> None:
     with pytest.raises(BadQuery, match="not a list of numbers"):
-        make_query(None, None, None, values)  # type: ignore[arg-type]
+        checked(VectorQuery(values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [[1, np.nan], [np.inf, 0], [1e300, 0]])
+def test_a_vector_must_be_finite(values: list[float]) -> None:
+    with pytest.raises(BadQuery, match="NaN or infinity"):
+        checked(VectorQuery(values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [[], [0, 0]])
+def test_a_vector_must_point_somewhere(values: list[float]) -> None:
+    with pytest.raises(BadQuery, match="all zeros"):
+        checked(VectorQuery(values))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("k", [0, -1, 10_001, 2.0, True, "3", None])
@@ -62,6 +71,7 @@ def test_queries_describe_themselves() -> None:
     assert str(ImageQuery(b"12345")) == "picture of 5 bytes"
     assert str(ImageQuery(Path("a.png"))) == "picture a.png"
     assert str(IdQuery("art:a")) == "image art:a"
+    assert str(IdQuery("art:a", 3)) == "image art:a region 3"
     assert str(VectorQuery(np.zeros(3, np.float32))) == "vector of 3 components"
 
 

@@ -65,7 +65,7 @@ def test_a_known_image_finds_others_by_its_stored_vector(service: SearchService)
 
 
 def test_regions_are_found_when_asked_for(service: SearchService) -> None:
-    hit = service.search(vector=vector("panel"), k=1, regions=True).hits[0]
+    hit = service.search(vector=vector("panel"), k=1, regions="all").hits[0]
     assert (hit.image_id, hit.region) == ("art:page", 1)
     assert all(hit.region == 0 for hit in service.search(vector=vector("panel")).hits)
 
