@@ -1,6 +1,7 @@
 """Exact scores: the same for the same row and query, whichever way the row was found and whatever lies beside it."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,18 @@ SPARE = 8  # candidates beyond those asked for: float16 may have put a row some 
 AT_ONCE = 256  # rows in float64 at one time: 1 MB at 512 dimensions
 TRUTH_ROWS = 8_192  # rows compared with all queries at one time
 WIDER = 8
+
+
+class Rounding(NamedTuple):
+    """How far scores of unit vectors may be from the exact ones, and how many candidates more that asks for at first:
+    a second scan costs more than a look at some rows."""
+
+    spare: int
+    error: float
+
+
+FLOAT32 = Rounding(SPARE, 1e-6)
+FLOAT16 = Rounding(64, 4e-5)  # six times what is usual at 512 dimensions; the usual falls with their root
 
 
 def exact_scores(vectors: Vector, labels: Labels, query: Vector) -> Vector:
@@ -38,14 +51,20 @@ def best(labels: Labels, scores: Vector, k: int) -> tuple[Labels, Vector]:
 
 
 def best_of_all(
-    candidates: Callable[[int], Labels], possible: int, vectors: Vector, query: Vector, k: int
+    candidates: Callable[[int], Labels],
+    possible: int,
+    vectors: Vector,
+    query: Vector,
+    k: int,
+    rounding: Rounding = FLOAT32,
 ) -> tuple[Labels, Vector]:
     """The `k` best of `possible` rows and all that score as much as the last of them, best first.
 
-    `candidates(n)` gives about the `n` best ones. It is asked for more as long as one beyond them may be equal.
+    `candidates(n)` gives the `n` best ones but for `rounding` (default: float32's). It is asked for more as long as one
+    beyond them may be as good.
     """
-    error = 1e-6 * float(np.linalg.norm(query))
-    count = k + SPARE
+    spare, error = rounding.spare, rounding.error * float(np.linalg.norm(query))
+    count = k + spare
     while True:
         labels = candidates(min(count, possible))
         found, scores = best(labels, exact_scores(vectors, labels, query), len(labels))

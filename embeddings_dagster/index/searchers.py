@@ -11,7 +11,17 @@ import numpy.typing as npt
 
 from embeddings_dagster.index import strategy
 from embeddings_dagster.index.library import library, one_thread
-from embeddings_dagster.index.scores import SPARE, Labels, Vector, best, best_of_all, exact_scores
+from embeddings_dagster.index.scores import (
+    FLOAT16,
+    FLOAT32,
+    SPARE,
+    Labels,
+    Rounding,
+    Vector,
+    best,
+    best_of_all,
+    exact_scores,
+)
 from embeddings_dagster.index.selection import Mask
 
 Found = tuple[Labels, Vector]
@@ -26,11 +36,11 @@ class Searcher(Protocol):
 
 
 class FlatSearcher:
-    """Exact: compares every row that is allowed, in float32 or better."""
+    """Exact: compares every row that is allowed."""
 
-    def __init__(self, index: Any, vectors: Vector) -> None:
+    def __init__(self, index: Any, vectors: Vector, rounding: Rounding = FLOAT32) -> None:
         """`index`: any faiss index that compares everything and knows selectors; labels are rows of `vectors`."""
-        self._index, self._vectors = index, vectors
+        self._index, self._vectors, self._rounding = index, vectors, rounding
 
     def search(self, query: Vector, k: int, allowed: Mask) -> Found:
         """See `Searcher`."""
@@ -48,7 +58,7 @@ class FlatSearcher:
                 labels: Labels = self._index.search(query[np.newaxis], count, params=parameters)[1][0]
                 return labels
 
-        return best_of_all(candidates, possible, self._vectors, query, k)
+        return best_of_all(candidates, possible, self._vectors, query, k, self._rounding)
 
 
 class GraphSearcher:
@@ -57,7 +67,7 @@ class GraphSearcher:
     def __init__(self, index: Any, vectors: Vector, ef: int) -> None:
         """`index`: an IndexHNSWSQ; `ef`: the length of the list that keeps the promise."""
         self._index, self._vectors, self._ef = index, vectors, ef
-        self._scan = FlatSearcher(library().downcast_index(index.storage), vectors)
+        self._scan = FlatSearcher(library().downcast_index(index.storage), vectors, FLOAT16)
 
     def search(self, query: Vector, k: int, allowed: Mask) -> Found:
         """See `Searcher`. How it goes about a filter: see `strategy`."""

@@ -120,6 +120,13 @@ def test_a_filter_against_what_is_near_the_query_keeps_the_recall(generation: Ge
     assert recall(generation, lambda number: TRUE[number] < np.sort(TRUE[number])[-count]) >= TARGET
 
 
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_what_is_compared_and_not_searched_along_the_graph_is_exact(generation: Generation, share: float) -> None:
+    """Among rows far from the query many are as near as each other, and float16 knows no order among them."""
+    count = int(ROWS * share)
+    assert recall(generation, lambda number: TRUE[number] < np.sort(TRUE[number])[count]) == 1
+
+
 @pytest.mark.parametrize("clusters", [100, 10, 1])
 def test_a_filter_for_whole_clusters_keeps_the_recall(generation: Generation, clusters: int) -> None:
     mask = np.isin(MEMBERS, np.random.default_rng(9).permutation(200)[:clusters])
