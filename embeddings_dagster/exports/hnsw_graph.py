@@ -1,9 +1,9 @@
-"""HNSW graphs that plain faiss opens, in which repeated vectors are found as well as all others.
+"""HNSW graphs that plain faiss opens, in which every row is found although some are repeated.
 
 A graph over rows of which thousands are the very same vector, as placeholders for missing product pictures are, falls
-apart: they fill their lists of neighbours with each other, and no way leads in (measured: of 13,000 rows with 2,000
-such, none of these was found). So the graph is made of the distinct vectors, and repetitions hang on the first of
-their kind, as a tree.
+apart: they fill their lists of neighbours with each other, and ways through them end there (measured: of 13,000 rows
+with 2,000 such, 2 to 17 % of the others did not find themselves). So the graph is made of the distinct vectors, and
+repetitions hang on the first of their kind, as a tree.
 """
 
 import hashlib

@@ -28,7 +28,7 @@ from embeddings_dagster_tests.stages.catalog_world import Item, raw_row
 MODEL = "clip"
 IDENTITY = ModelIdentity("bundled:clip", FP12 + "f" * 52, DIMENSION, {"weights": "w"})
 SETTINGS = """models: {clip: {kind: clip, model: "bundled:clip"}, dino: {kind: dino, model: "bundled:dino"}}
-sources: {art: {kind: folder, path: art}, shop: {kind: catalog, path: products.csv}}
+sources: {art: {kind: folder, path: art}, shop: {kind: catalog, path: products.csv, text: [title]}}
 """
 
 
@@ -38,6 +38,7 @@ class Shelf:
 
     context: StageContext
     root: Path
+    model: str = MODEL
     same: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -46,7 +47,7 @@ class Shelf:
 
     @property
     def generations(self) -> Generations:
-        return Generations(self.store, MODEL, FP12)
+        return Generations(self.store, self.model, FP12)
 
     def put(self, *images: str | Key, segments: int = 1) -> None:
         """Commit a generation with these rows more, in new segments; a batch a source."""
@@ -89,13 +90,13 @@ def batch_of(image_id: str) -> str:
     return f"{source_of(image_id)}__1"
 
 
-def make_shelf(root: Path) -> Shelf:
-    """A project in a folder, with a model that serves and no index yet."""
-    (root / "embeddings.yaml").write_text(SETTINGS)
+def make_shelf(root: Path, data: str = "data", model: str = MODEL) -> Shelf:
+    """A project in a folder, with a model that serves and no index yet; `data` is where its store is."""
+    (root / "embeddings.yaml").write_text(f"data: {data}\ncache: {root / 'data' / 'cache'}\n{SETTINGS}")
     settings = load_settings(root / "embeddings.yaml")
     store = Store.open(settings.data_root, settings.cache_root)
-    register(store, MODEL, IDENTITY, ModelSettings(kind="clip", model="bundled:clip"))
-    return Shelf(StageContext(settings, store, "run"), root)
+    register(store, model, IDENTITY, ModelSettings(kind="clip", model="bundled:clip"))
+    return Shelf(StageContext(settings, store, "run"), root, model)
 
 
 def names(report: ExportReport) -> list[str]:

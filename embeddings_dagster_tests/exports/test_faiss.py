@@ -53,7 +53,7 @@ def test_few_rows_are_an_index(shelf: Shelf, count: int) -> None:
 
 
 def test_pictures_that_many_products_share_are_found(shelf: Shelf) -> None:
-    """Hundreds of products with one and the same placeholder: faiss's own graph loses them."""
+    """Hundreds of products with one and the same placeholder: faiss's own graph loses others over them."""
     images = [f"shop:p{number}" for number in range(1200)]
     shelf.same = dict.fromkeys(images[100:1000:2], "placeholder")
     shelf.put(*images, segments=2)
@@ -93,6 +93,21 @@ def test_every_row_is_found_whatever_is_repeated(repeated: int) -> None:
     scores, _ = index.search(vectors[:500], 10)
     exact = -np.sort(-(vectors[:500] @ vectors.T), axis=1)[:, :10]
     assert (scores >= exact[:, -1:] - 1e-5).mean() > 0.98
+
+
+def test_many_equal_rows_cost_no_other_row() -> None:
+    """As clustered as pictures are; faiss's own graph loses 17 % of the others here."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((100, 64))
+    vectors = unit(centres[random.integers(0, 100, 13_000)] + 0.5 * random.standard_normal((13_000, 64)))
+    equal = random.choice(13_000, 2000, replace=False)
+    vectors[equal] = vectors[equal[0]]
+    index = graph_of(vectors, block=1024)
+    index.hnsw.efSearch = 64
+    others = np.setdiff1d(np.arange(13_000), equal)[:500]
+    scores, labels = index.search(vectors[others], 1)
+    assert np.array_equal(labels[:, 0], others)
+    assert scores.min() > 0.9999
 
 
 def test_several_kinds_of_repeats_keep_apart() -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embeddings_dagster import ids
-from embeddings_dagster.errors import BadQuery, CorruptFile, IndexUnavailable, MissingFile, UnknownItem
+from embeddings_dagster.errors import BadQuery, CorruptFile, ExportRefused, IndexUnavailable, MissingFile, UnknownItem
 from embeddings_dagster.exports import Wanted, export_faiss, export_json, export_npy
 from embeddings_dagster.exports import rows as rows_module
 from embeddings_dagster.exports.rows import Rows, select_rows
@@ -153,3 +153,21 @@ def test_a_damaged_segment_is_an_error_and_no_export(shelf: Shelf, name: str) ->
     with pytest.raises(MissingFile, match=name):
         export_npy(shelf.context, None, shelf.root / "out")
     assert not (shelf.root / "out").exists()
+
+
+def test_texts_are_exported_as_pictures_are(tmp_path: Path) -> None:
+    """The vectors of the texts of whole items; those of panels are parts."""
+    shelf = make_shelf(tmp_path, model="clip_text")
+    shelf.put("shop:a", Key("shop:b", 1), "shop:c")
+    report = export_npy(shelf.context, Wanted(model="clip_text"), tmp_path / "out")
+    assert (report.rows, report.parts) == (2, 1)
+    assert np.array_equal(np.load(tmp_path / "out" / "clip_text_embeddings.npy")[1], shelf.vector("shop:c"))
+
+
+def test_a_store_that_is_elsewhere_is_exported_to_this_machine(tmp_path: Path) -> None:
+    shelf = make_shelf(tmp_path, data=f"memory://{tmp_path}")
+    shelf.put("art:1", "art:2")
+    for export in (export_npy, export_json, export_faiss):
+        assert export(shelf.context, None, tmp_path / "out").rows == 2
+        with pytest.raises(ExportRefused, match=r"is not on this machine; say where .* with --out"):
+            export(shelf.context, None)
