@@ -1,8 +1,8 @@
 """A project of made-up pictures to measure searches on: embeddings in clusters, records, their index and catalogue.
 
 Vectors and records are written as stages write them, and the index and the catalogue are refreshed from them, so that
-they are what a run would have made. The model `clip` is the bundled one, registered with the dimension asked for:
-vectors can be searched for, words cannot (`--dimension 128` is its own, and then they can).
+they are what a run would have made. With `--dimension 0` the models are the bundled ones, and words can be searched
+for; with another they pass for models of that dimension that know no words, and vectors can.
 
     python benchmarks/search_store.py FOLDER [--rows 100000] [--dimension 512] [--models clip dino]
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from embeddings_dagster.store import PartLimits, Store
 from embeddings_dagster.store.tables import RAW, embeddings
 
 BATCH = 4096
+OWN = 0  # the dimension that a model has by itself
 CLUSTERS = 500
 SPREAD = 0.7  # of a vector around its cluster's centre, whose norm is 1
 WORDS = [f"w{number}" for number in range(5000)] + ["shirt", "red", "jacket"]
@@ -38,14 +40,14 @@ LIMITS = PartLimits(BATCH, 2**30, 1e9)
 Vectors = npt.NDArray[np.float32]
 
 
-def settings_of(folder: Path, models: tuple[str, ...]) -> Settings:
+def settings_of(folder: Path, models: tuple[str, ...], dimension: int) -> Settings:
     """The settings of the project in `folder`."""
-    kinds = {"clip": "clip", "dino": "dino"}
+    kinds: dict[str, Literal["clip", "dino"]] = {"clip": "clip" if dimension == OWN else "dino", "dino": "dino"}
     return Settings(
         data=str(folder / "data"),
         cache=str(folder / "cache"),
         sources={"shop": CatalogSource(kind="catalog", path=folder / "products.csv")},
-        models={name: ModelSettings(kind=kinds[name], model=f"bundled:{name}") for name in models},
+        models={name: ModelSettings(kind=kinds[name], model=f"bundled:{kinds[name]}") for name in models},
     )
 
 
@@ -61,12 +63,13 @@ def clustered(rows: int, dimension: int, seed: int) -> Vectors:
 
 def identity_of(settings: Settings, model: str, dimension: int) -> ModelIdentity:
     """The identity of a model, as if its vectors had that dimension."""
-    return replace(identify(settings.models[model]), dimension=dimension)
+    found = identify(settings.models[model])
+    return found if dimension == OWN else replace(found, dimension=dimension)
 
 
 def make(folder: Path, rows: int, dimension: int, models: tuple[str, ...] = ("clip",)) -> Settings:
     """Make the project, unless it is there; returns its settings."""
-    settings = settings_of(folder, models)
+    settings = settings_of(folder, models, dimension)
     if (folder / "made").exists():
         return settings
     store = Store.open(settings.data_root, settings.cache_root)
@@ -77,7 +80,7 @@ def make(folder: Path, rows: int, dimension: int, models: tuple[str, ...] = ("cl
     for place, model in enumerate(models):
         identity = identity_of(settings, model, dimension)
         for number, count in _batches(rows):
-            _write_vectors(store, model, identity, number, clustered(count, dimension, 1000 * place + number))
+            _write_vectors(store, model, identity, number, clustered(count, identity.dimension, 1000 * place + number))
         refresh_index(context, model, identity)
     (folder / "made").touch()
     return settings
@@ -129,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--dimension", type=int, default=512, help="0: that of the bundled models")
     parser.add_argument("--models", nargs="+", default=["clip"], choices=["clip", "dino"])
     arguments = parser.parse_args()
     started = time.perf_counter()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from embeddings_dagster.encoders import Region, Unit, encode_units, identify, load
-from embeddings_dagster.errors import ImageError, ModelError
+from embeddings_dagster.errors import BadQuery, ImageError, ModelError
 from embeddings_dagster.images import decode, to_rgb
 from embeddings_dagster.search import SearchService
 from embeddings_dagster.settings import Settings
@@ -87,6 +87,25 @@ def test_words_are_answered_by_clip_and_come_as_unit_vectors(service: SearchServ
 def test_words_are_refused_by_a_model_that_knows_none(service: SearchService) -> None:
     with pytest.raises(ModelError, match=r"knows pictures only, no text"):
         service.search("red", model="dino")
+
+
+def test_words_are_skipped_by_the_one_of_several_models_that_knows_none(service: SearchService) -> None:
+    image_id, weights = "art:red-ellipse.png", {"clip": 0.5, "dino": 0.5}
+    both = service.search("a red circle", image=PICTURES[image_id], weights=weights).hits[0]
+    words = {hit.image_id: hit.score for hit in service.search("a red circle").hits}
+    clip, dino = both.scores
+    assert both.image_id == image_id
+    assert dino.score == pytest.approx(1, abs=1e-5), "the picture alone"
+    assert clip.score == pytest.approx((1 + words[image_id]) / 2, abs=1e-5), "the mean of picture and words"
+    assert both.score == pytest.approx((clip.score + dino.score) / 2, abs=1e-5)
+    with pytest.raises(BadQuery, match="model 'dino' understands nothing of what is looked for"):
+        service.search("a red circle", weights=weights)
+
+
+def test_what_is_not_wanted_lowers_the_score_by_a_fifth_of_its_own(service: SearchService) -> None:
+    cats, lions = ({hit.image_id: hit.score for hit in service.search(text).hits} for text in ("a circle", "red"))
+    for hit in service.search("a circle", unlike="red").hits:
+        assert hit.score == pytest.approx(cats[hit.image_id] - 0.2 * lions[hit.image_id], abs=1e-5)
 
 
 def test_the_id_and_the_picture_give_the_same_neighbours(service: SearchService) -> None:
