@@ -61,6 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(SAMPLE / name, home / "Pictures")
     (home / "Pictures" / "cats").mkdir()
     shutil.copy(SAMPLE / "animals" / "cat-face.png", home / "Pictures" / "cats" / "tom.png")
+    shutil.copy(SAMPLE / "animals" / "cat.png", home / "Pictures" / "cats" / "tim.png")
     shutil.copy(SAMPLE / "food" / "pizza.png", home / "query.jpg")
     for name in ("workspace.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, home)
@@ -85,7 +86,7 @@ def test_every_command_runs(home: Path) -> None:
             shutil.copy(SAMPLE / "food" / "banana.png", home / "Pictures")
             run("embeddings run", home)  # a second generation, to go back from
         said = run(command.replace("explain ID", "explain pictures:pizza.png"), home)
-        if command.startswith("embeddings search"):
+        if command.startswith(("embeddings search", "embeddings recommend")):
             assert "pictures:" in said
     with dg.DagsterInstance.from_config(str(home / ".dagster")) as instance:
         jobs = [run.job_name for run in instance.get_runs()]

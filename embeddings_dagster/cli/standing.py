@@ -100,7 +100,7 @@ def _say_models(models: "list[ModelStatus]") -> None:
     for each in models:
         index = each.index
         state = "none yet" if index is None else "pinned" if index.pinned else "current" if index.current else index.why
-        recall = index and f"{said_recall(index.recall)} of {index.recall_target:g}"
+        recall = index and f"{said_recall(index.recall)} (≥ {index.recall_target:g} asked)"
         rows.append((each.name, each.model, each.fingerprint[:12], each.serving, index and index.generation,
                      index and index.rows, recall, moment(index.committed if index else None), state))  # fmt: skip
     say_table(columns, rows)
