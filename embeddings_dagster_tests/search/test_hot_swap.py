@@ -118,7 +118,7 @@ class ByVector(Searching):
         self._service = service
 
     def search(self) -> Answer:
-        found = self._service.search(vector=QUERY, k=1_000, regions=ALL)
+        found = self._service.search(vector=QUERY, k=1_000, regions=ALL, group=False)
         return found.generation, frozenset((hit.image_id, hit.region, round(hit.score, 5)) for hit in found.hits)
 
 
