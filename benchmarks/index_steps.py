@@ -124,6 +124,7 @@ def service(project: Project, rows: int) -> Figures:
     """From a question to its answer, with records and locations: warm, milliseconds of CPU, by what is asked."""
     from threadpoolctl import threadpool_limits
 
+    from embeddings_dagster.encoders import load
     from embeddings_dagster.search import SearchService
 
     asked = SearchService(project.settings, project.store)
@@ -138,7 +139,7 @@ def service(project: Project, rows: int) -> Figures:
         "an id": lambda n: asked.search(image_id=f"shop:{n * 97:08d}"),
         "100 hits": lambda n: asked.search(vector=pictures[n], k=100),
     }
-    encoder = asked._encoder(asked._indexes.get(MODEL).record)
+    encoder = load(project.settings.models[MODEL], cache=project.store.cache)
     timed: dict[str, Callable[[int], object]] = {
         **questions,
         "the text encoder alone": lambda n: encoder.encode_text([f"<unk> red {n}"]),
