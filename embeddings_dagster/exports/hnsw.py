@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings_dagster.errors import ExportFailed
-from embeddings_dagster.exports.hnsw_graph import M, Repeats, build_graph, with_repeats
+from embeddings_dagster.exports.hnsw_graph import M, build_graph, distinct, with_copies
 from embeddings_dagster.exports.job import Job, failed, model_id
 from embeddings_dagster.exports.npy import require_same_ids
 from embeddings_dagster.exports.report import ExportReport
 from embeddings_dagster.exports.rows import Rows, Vectors, Wanted, select_rows
 from embeddings_dagster.exports.staging import Staging, staged
 from embeddings_dagster.exports.target import Target, default_folder, file_in
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library
 from embeddings_dagster.stages.context import StageContext
 
@@ -65,17 +66,16 @@ def _target(context: StageContext, rows: Rows, file_name: Path | None, out: Path
 
 
 def _build(job: Job) -> Any:
-    repeats = Repeats()
+    copies = Copies.among(job.blocks("copies"))
 
-    def distinct() -> Iterator[Vectors]:
-        for block in job.blocks("graph"):
+    def pieces() -> Iterator[Vectors]:
+        for block in distinct(job.blocks("graph"), copies):
             for start in range(0, len(block), ADDED_AT_ONCE):
                 job.check_stop()
-                some = block[start : start + ADDED_AT_ONCE]
-                yield some[repeats.take(some)]
+                yield block[start : start + ADDED_AT_ONCE]
 
-    graph = build_graph(job.rows.dimension, distinct())
-    return with_repeats(graph, repeats, job.rows.blocks) if repeats.any else graph
+    graph = build_graph(job.rows.dimension, pieces())
+    return with_copies(graph, copies, job.rows.blocks()) if len(copies) else graph
 
 
 def _tune(job: Job, index: Any, path: Path) -> float:

@@ -1,18 +1,17 @@
 """HNSW graphs that plain faiss opens, in which every row is found although some are repeated.
 
-A graph over rows of which thousands are the very same vector, as placeholders for missing product pictures are, falls
-apart: they fill their lists of neighbours with each other, and ways through them end there (measured: of 13,000 rows
-with 2,000 such, 2 to 17 % of the others did not find themselves). So the graph is made of the distinct vectors, and
-repetitions hang on the first of their kind, as a tree.
+As in segments, the graph is made of the distinct vectors: see `index.copies` (of 13,000 rows with 2,000 of one vector, 2
+to 17 % of the others did not find themselves). Plain faiss knows no file of copies, so here they hang on the first of
+their kind, as a tree.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library
 
 M = 32
@@ -34,45 +33,21 @@ def build_graph(dimension: int, distinct: Iterable[Vectors]) -> Any:
     return graph
 
 
-class Repeats:
-    """Which rows have the vector of an earlier row, told block by block; holds 16 bytes of each distinct vector."""
-
-    def __init__(self) -> None:
-        self._seen: dict[bytes, int] = {}
-        self._kinds: list[int] = []
-
-    def take(self, block: Vectors) -> npt.NDArray[np.bool_]:
-        """Which of the next rows are the first of their kind."""
-        before = len(self._seen)
-        kinds = [
-            self._seen.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), len(self._seen))
-            for row in block
-        ]
-        self._kinds += kinds
-        found = np.array(kinds)
-        fresh = np.zeros(len(block), bool)
-        fresh[np.unique(found, return_index=True)[1]] = True
-        return fresh & (found >= before)
-
-    @property
-    def any(self) -> bool:
-        return len(self._seen) < len(self._kinds)
-
-    def groups(self) -> tuple[Numbers, list[Numbers]]:
-        """The row of each distinct vector, and for each of those with repetitions all of its rows, ascending."""
-        kinds = np.array(self._kinds, np.int64)
-        order = np.argsort(kinds, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1)
-        return np.array([group[0] for group in groups], np.int64), [group for group in groups if len(group) > 1]
+def distinct(blocks: Iterable[Vectors], copies: Copies) -> Iterator[Vectors]:
+    """The first row of each kind."""
+    firsts, start = copies.firsts(), 0
+    for block in blocks:
+        here = slice(*np.searchsorted(firsts, [start, start + len(block)]))
+        yield block[firsts[here] - start]
+        start += len(block)
 
 
-def with_repeats(graph: Any, repeats: Repeats, blocks: Callable[[], Iterable[Vectors]]) -> Any:
-    """The graph of all rows: that of the distinct ones, with repetitions hung on. `blocks` gives all vectors."""
+def with_copies(graph: Any, copies: Copies, blocks: Iterable[Vectors]) -> Any:
+    """The graph of all rows: that of the distinct ones, with their copies hung on. `blocks` are all vectors."""
     faiss = library()
-    firsts, groups = repeats.groups()
-    rows = int(firsts.size + sum(len(group) - 1 for group in groups))
+    firsts, rows = copies.firsts(), copies.rows
     whole = faiss.IndexHNSWFlat(graph.d, M, faiss.METRIC_INNER_PRODUCT)
-    for block in blocks():
+    for block in blocks:
         whole.storage.add(block)
     whole.ntotal = rows
     levels = np.ones(rows, np.int32)
@@ -85,8 +60,9 @@ def with_repeats(graph: Any, repeats: Repeats, blocks: Callable[[], Iterable[Vec
     offsets = faiss.vector_to_array(whole.hnsw.offsets).astype(np.int64)
     links = _links(whole)
     _copy(graph, firsts, links, offsets)
-    for group in groups:
-        _hang(group, links, offsets)
+    nodes, starts = np.unique(copies.nodes, return_index=True)
+    for node, group in zip(nodes, np.split(copies.labels, starts[1:]), strict=True):
+        _hang(int(firsts[node]), group, links, offsets)
     return whole
 
 
@@ -106,15 +82,14 @@ def _copy(graph: Any, firsts: Numbers, links: npt.NDArray[np.int32], offsets: Nu
     links[places] = np.where(theirs < 0, -1, firsts[theirs])
 
 
-def _hang(group: Numbers, links: npt.NDArray[np.int32], offsets: Numbers) -> None:
-    """Hang a vector's repetitions on its first row: one on that, and on each of them as many as there is room for."""
-    first, repeats = group[0], group[1:]
+def _hang(first: int, copies: Numbers, links: npt.NDArray[np.int32], offsets: Numbers) -> None:
+    """Hang a vector's copies on its first row: one on that, and on each of them as many as there is room for."""
     own = links[offsets[first] : offsets[first] + WIDTH]
     used = int(np.count_nonzero(own >= 0))
-    own[min(used, WIDTH - 1)] = repeats[0]
+    own[min(used, WIDTH - 1)] = copies[0]
     room = WIDTH - 1  # one is the way back
-    for number, row in enumerate(repeats):
+    for number, row in enumerate(copies):
         own = links[offsets[row] : offsets[row] + WIDTH]
-        own[0] = first if number == 0 else repeats[(number - 1) // room]
-        below = repeats[number * room + 1 : (number + 1) * room + 1]
+        own[0] = first if number == 0 else copies[(number - 1) // room]
+        below = copies[number * room + 1 : (number + 1) * room + 1]
         own[1 : 1 + len(below)] = below

@@ -19,7 +19,7 @@ from embeddings_dagster.errors import BadQuery
 from embeddings_dagster.ids import ALL, WHOLE, Key, Regions
 from embeddings_dagster.index.generations import Generations
 from embeddings_dagster.index.manifest import GenerationManifest
-from embeddings_dagster.index.scores import Vector
+from embeddings_dagster.index.scores import Labels, Vector
 from embeddings_dagster.index.segment import Hit, Segment
 from embeddings_dagster.index.selection import Mask, Selection
 
@@ -82,8 +82,7 @@ class Generation:
         hits = [
             segment.hit(label, score)
             for segment, (labels, scores) in zip(self.segments, found, strict=True)
-            for label, score in zip(labels.tolist(), scores.tolist(), strict=True)
-            if score >= least
+            for label, score in _foremost(segment, labels, scores, least, k)
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.image_id, hit.region))[:k]
 
@@ -124,6 +123,14 @@ class Generation:
         pool = islice(self.image_ids(), CLOSE_MATCH_POOL)
         alike = difflib.get_close_matches(text, pool, n=count) if len(found) < count else []
         return list(dict.fromkeys([*found, *alike]))[:count]
+
+
+def _foremost(segment: Segment, labels: Labels, scores: Vector, least: float, k: int) -> Iterator[tuple[int, float]]:
+    """What was found in a segment, best first, that is better than `least`, and of all that is as good the `k` first by
+    key: thousands of pictures may be the same."""
+    ahead, end = (int(np.count_nonzero(which)) for which in (scores > least, scores >= least))
+    yield from zip(labels[:ahead].tolist(), scores[:ahead].tolist(), strict=True)
+    yield from ((label, least) for label in segment.foremost(labels[ahead:end], k).tolist())
 
 
 def _last_of(scores: Vector, k: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embeddings_dagster.index.library import library
-from embeddings_dagster.index.scores import Labels, Vector
+from embeddings_dagster.index.scores import Labels, Vectors
 
 NEIGHBOURS = 32  # of a node on each level; twice as many on the lowest
 EF_CONSTRUCTION = 40  # 80 costs a fifth more and gains less than .01 of recall at the same ef, 128 costs twice as much
@@ -22,9 +22,9 @@ Tick = Callable[[int], None]
 
 
 class Graph:
-    """The graph of `vectors` (n, D), which may be a memory map; `held_out` are the labels left out, ascending."""
+    """The graph of `vectors` (n, D), all of them different; `held_out` are the labels left out, ascending."""
 
-    def __init__(self, vectors: Vector, held_out: Labels) -> None:
+    def __init__(self, vectors: Vectors, held_out: Labels) -> None:
         self._vectors, self._held_out = vectors, held_out
         faiss = library()
         kind = faiss.ScalarQuantizer.QT_fp16

@@ -1,13 +1,23 @@
 """Exact scores: the same for the same row and query, whichever way the row was found and whatever lies beside it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+
+
+class Vectors(Protocol):
+    """Vectors, float32 (n, D), read when asked for: an array, a memory map, or some rows of one."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, places: Labels | slice, /) -> Vector: ...
+
 
 SPARE = 8  # candidates beyond those asked for: float16 may have put a row some places too low
 AT_ONCE = 256  # rows in float64 at one time: 1 MB at 512 dimensions
@@ -27,7 +37,7 @@ FLOAT32 = Rounding(SPARE, 1e-6)
 FLOAT16 = Rounding(64, 4e-5)  # six times what is usual at 512 dimensions; the usual falls with their root
 
 
-def exact_scores(vectors: Vector, labels: Labels, query: Vector) -> Vector:
+def exact_scores(vectors: Vectors, labels: Labels, query: Vector) -> Vector:
     """The inner products of some rows of `vectors` (n, D) with a query (D,): summed in float64, rounded to float32.
 
     So equal vectors have equal scores to the bit, which no sum in float32 promises that takes several rows at a time.
@@ -53,7 +63,7 @@ def best(labels: Labels, scores: Vector, k: int) -> tuple[Labels, Vector]:
 def best_of_all(
     candidates: Callable[[int], Labels],
     possible: int,
-    vectors: Vector,
+    vectors: Vectors,
     query: Vector,
     k: int,
     rounding: Rounding = FLOAT32,
@@ -74,7 +84,7 @@ def best_of_all(
 
 
 def true_scores(
-    vectors: Vector, allowed: npt.NDArray[np.bool_], queries: Vector, k: int, tick: Callable[[], None]
+    vectors: Vectors, allowed: npt.NDArray[np.bool_], queries: Vector, k: int, tick: Callable[[], None]
 ) -> Vector:
     """The scores of the `k` best allowed rows for each query, (queries, k) in no order; -inf where there are fewer.
 

@@ -1,7 +1,8 @@
 """The two ways to search the rows of one segment: by comparing all of them, and along a graph.
 
 Either gives the best rows among those allowed with their exact scores, best first, and beside the `k` best all that
-score as much as the last of them. Safe to share among threads.
+score as much as the last of them. What is compared are nodes, and rows are what is allowed and answered: see `copies`.
+Safe to share among threads.
 """
 
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings_dagster.index import strategy
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library, one_thread
 from embeddings_dagster.index.scores import (
     FLOAT16,
@@ -38,9 +40,10 @@ class Searcher(Protocol):
 class FlatSearcher:
     """Exact: compares every row that is allowed."""
 
-    def __init__(self, index: Any, vectors: Vector, rounding: Rounding = FLOAT32) -> None:
-        """`index`: any faiss index that compares everything and knows selectors; labels are rows of `vectors`."""
-        self._index, self._vectors, self._rounding = index, vectors, rounding
+    def __init__(self, index: Any, vectors: Vector, copies: Copies, rounding: Rounding = FLOAT32) -> None:
+        """`index`: any faiss index of the nodes that compares everything and knows selectors."""
+        self._index, self._vectors, self._copies, self._rounding = index, vectors, copies, rounding
+        self._distinct = copies.distinct(vectors)
 
     def search(self, query: Vector, k: int, allowed: Mask) -> Found:
         """See `Searcher`."""
@@ -51,23 +54,27 @@ class FlatSearcher:
         if strategy.is_looked_up(len(allowed), possible):
             labels = np.flatnonzero(allowed)
             return best(labels, exact_scores(self._vectors, labels, query), k)
-        parameters = _selecting(allowed) if possible < len(allowed) else None
+        mask = self._copies.mask(allowed)
+        nodes = int(np.count_nonzero(mask))
+        parameters = _selecting(mask) if nodes < len(mask) else None
 
         def candidates(count: int) -> Labels:
             with one_thread():
-                labels: Labels = self._index.search(query[np.newaxis], count, params=parameters)[1][0]
-                return labels
+                found: Labels = self._index.search(query[np.newaxis], count, params=parameters)[1][0]
+                return found
 
-        return best_of_all(candidates, possible, self._vectors, query, k, self._rounding)
+        best_nodes = best_of_all(candidates, nodes, self._distinct, query, min(k, nodes), self._rounding)
+        return self._copies.answer(*best_nodes, allowed, k)
 
 
 class GraphSearcher:
     """As exact as was tuned: along an HNSW graph where that is cheaper, else by comparing all that is allowed."""
 
-    def __init__(self, index: Any, vectors: Vector, ef: int) -> None:
-        """`index`: an IndexHNSWSQ; `ef`: the length of the list that keeps the promise."""
-        self._index, self._vectors, self._ef = index, vectors, ef
-        self._scan = FlatSearcher(library().downcast_index(index.storage), vectors, FLOAT16)
+    def __init__(self, index: Any, vectors: Vector, ef: int, copies: Copies) -> None:
+        """`index`: an IndexHNSWSQ of the nodes; `ef`: the length of the list that keeps the promise."""
+        self._index, self._ef, self._copies = index, ef, copies
+        self._distinct = copies.distinct(vectors)
+        self._scan = FlatSearcher(library().downcast_index(index.storage), vectors, copies, FLOAT16)
 
     def search(self, query: Vector, k: int, allowed: Mask) -> Found:
         """See `Searcher`. How it goes about a filter: see `strategy`."""
@@ -75,26 +82,27 @@ class GraphSearcher:
         k = min(k, possible)
         if k == 0:
             return NOTHING
-        places, spent = strategy.first_places(self._ef, k, rows, possible), 0.0
-        while strategy.is_worth_it(places, spent, rows, possible):
+        nodes, spent = self._copies.count, 0.0
+        places = min(strategy.first_places(self._ef, k, rows, possible), nodes)
+        while strategy.is_worth_it(places, spent, rows, min(possible, nodes)):
             listed = explore(self._index, query, places)
-            ranks = np.flatnonzero(allowed[listed])
-            if len(listed) < min(places, rows):
+            ranks = np.flatnonzero(self._copies.allows(allowed, listed))
+            if len(listed) < places:
                 break  # a part of the graph that leads nowhere else
-            if len(ranks) >= k and (strategy.is_complete(int(ranks[k - 1]), places) or places == rows):
-                labels = listed[ranks[: k + SPARE]]
-                return best(labels, exact_scores(self._vectors, labels, query), k)
+            if places == nodes or (len(ranks) >= k and strategy.is_complete(int(ranks[k - 1]), places)):
+                found = listed[ranks[: k + SPARE]]
+                return self._copies.answer(found, exact_scores(self._distinct, found, query), allowed, k)
             spent += strategy.graph_cost(places)
-            places = min(2 * places, rows)
+            places = min(2 * places, nodes)
         return self._scan.search(query, k, allowed)
 
 
 def explore(index: Any, query: Vector, places: int) -> Labels:
-    """The list of a search of the graph, best first by float16: `places` labels, or all that can be reached."""
+    """The list of a search of the graph, best first by float16: `places` nodes, or all that can be reached."""
     parameters = library().SearchParametersHNSW(efSearch=places)
     with one_thread():
-        labels: Labels = index.search(query[np.newaxis], places, params=parameters)[1][0]
-    return labels[labels >= 0]
+        nodes: Labels = index.search(query[np.newaxis], places, params=parameters)[1][0]
+    return nodes[nodes >= 0]
 
 
 def _selecting(allowed: npt.NDArray[np.bool_]) -> Any:

@@ -4,6 +4,7 @@ An opened segment is never changed, so any number of threads may search it.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,13 @@ import pyarrow as pa
 
 from embeddings_dagster.errors import CorruptFile, FormatTooNew
 from embeddings_dagster.ids import Key
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library
 from embeddings_dagster.index.manifest import FLAT, HNSW, SegmentEntry
 from embeddings_dagster.index.rows import SegmentRows
 from embeddings_dagster.index.scores import Labels, Vector, true_scores
 from embeddings_dagster.index.searchers import FlatSearcher, GraphSearcher, Searcher
-from embeddings_dagster.index.segment_writer import INDEX, ROWS, VECTORS
+from embeddings_dagster.index.segment_writer import COPIES, INDEX, ROWS, VECTORS
 from embeddings_dagster.index.selection import Mask
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.local_file import local_file
@@ -59,6 +61,12 @@ def read_rows(store: Store, folder: str, entry: SegmentEntry, columns: Sequence[
     return table, _live(store, folder, entry)
 
 
+def _copies(rows: int, path: Path | None) -> Copies:
+    if path is None:
+        return Copies.none(rows)
+    return Copies(rows, *np.load(path, allow_pickle=False).astype(np.int64))
+
+
 def _live(store: Store, folder: str, entry: SegmentEntry) -> Mask:
     live = np.ones(entry.rows, dtype=bool)
     live[read_deletions(store, folder, entry)] = False
@@ -84,18 +92,20 @@ class Segment:
             raise FormatTooNew(f"{folder} has a segment of kind {entry.kind!r}; upgrade embeddings-dagster to read it")
         paths = {
             name: local_file(store, f"{folder}/{entry.path(name)}", entry.files[name].sha256)
-            for name in (INDEX, VECTORS, ROWS)
+            for name in (INDEX, VECTORS, ROWS, COPIES)
+            if name in entry.files or name != COPIES
         }
         index = library().read_index(str(paths[INDEX]), library().IO_FLAG_MMAP_IFC)
         vectors = np.load(paths[VECTORS], mmap_mode="r", allow_pickle=False).view(np.ndarray)
         part = Part(paths[ROWS].open("rb"), store.files.url(f"{folder}/{entry.path(ROWS)}"))
         rows = SegmentRows(part, _live(store, folder, entry))
+        copies = _copies(entry.rows, paths.get(COPIES))
         shape = (entry.rows, dimension)
-        if (index.ntotal, index.d) != shape or vectors.shape != shape or len(rows) != entry.rows:
+        if (index.ntotal, index.d) != (copies.count, dimension) or vectors.shape != shape or len(rows) != entry.rows:
             raise CorruptFile(f"{store.files.url(folder)}/{entry.path('')} does not have the shape its generation says")
         if entry.recall is None:
-            return cls(entry, FlatSearcher(index, vectors), vectors, rows)
-        return cls(entry, GraphSearcher(index, vectors, entry.recall.ef), vectors, rows)
+            return cls(entry, FlatSearcher(index, vectors, copies), vectors, rows)
+        return cls(entry, GraphSearcher(index, vectors, entry.recall.ef, copies), vectors, rows)
 
     def __len__(self) -> int:
         return self.entry.rows
@@ -125,6 +135,10 @@ class Segment:
     def true_scores(self, queries: Vector, k: int, tick: Callable[[], None]) -> Vector:
         """The scores of the `k` best live rows for each of some queries, (queries, k); see `scores.true_scores`."""
         return true_scores(self._vectors, self.live, queries, k, tick)
+
+    def foremost(self, labels: Labels, count: int) -> Labels:
+        """Of some rows the `count` first by image id and region, in any order."""
+        return self._rows.foremost(labels, count) if len(labels) > count else labels
 
     def hit(self, label: int, score: float) -> Hit:
         """A row as it is answered."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embeddings_dagster.errors import StoreError
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library
 from embeddings_dagster.index.manifest import FLAT, DeletionsEntry, FileEntry, SegmentEntry
 from embeddings_dagster.store import Files
@@ -21,6 +22,7 @@ from embeddings_dagster.store.parts import write_part
 from embeddings_dagster.store.steps import reached
 
 INDEX, VECTORS, ROWS = "index.faiss", "vectors.npy", "rows.parquet"
+COPIES = "copies.npy"  # where a vector is repeated: int32 (2, copies), the label of each and its node in `index.faiss`
 ROW_GROUP_BYTES = 16 * 2**20
 
 ROWS_SCHEMA = pa.schema(
@@ -115,9 +117,18 @@ def write_faiss(files: Files, folder: str, name: str, index: Any) -> FileEntry:
     return sink.entry
 
 
+def write_copies(files: Files, folder: str, name: str, copies: Copies) -> FileEntry:
+    """Which rows of a segment are not in its index, and what they are copies of."""
+    with files.writing(f"{folder}/segments/{name}/{COPIES}") as handle:
+        sink = _Sink(handle)
+        _write_header(sink, "<i4", (2, len(copies)))
+        sink.write(np.stack([copies.labels, copies.nodes]).astype("<i4").tobytes())
+    return sink.entry
+
+
 def discard_segment(files: Files, folder: str, name: str) -> None:
     """Remove what there is of a segment that no generation names."""
-    for file in (INDEX, VECTORS, ROWS):
+    for file in (INDEX, VECTORS, ROWS, COPIES):
         files.delete(f"{folder}/segments/{name}/{file}")
 
 

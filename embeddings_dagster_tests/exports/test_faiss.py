@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from embeddings_dagster.exports import Wanted, export_faiss, export_npy
-from embeddings_dagster.exports.hnsw_graph import Repeats, build_graph, with_repeats
+from embeddings_dagster.exports.hnsw_graph import build_graph, distinct, with_copies
+from embeddings_dagster.index.copies import Copies
 from embeddings_dagster_tests.exports.shelf import Shelf, names, read
 
 Vectors = np.ndarray
@@ -68,10 +69,10 @@ def test_pictures_that_many_products_share_are_found(shelf: Shelf) -> None:
 
 
 def graph_of(vectors: Vectors, block: int = 100) -> faiss.IndexHNSWFlat:
-    repeats = Repeats()
     blocks = [vectors[start : start + block] for start in range(0, len(vectors), block)]
-    graph = build_graph(vectors.shape[1], (some[repeats.take(some)] for some in blocks))
-    return with_repeats(graph, repeats, lambda: blocks) if repeats.any else graph
+    copies = Copies.among(blocks)
+    graph = build_graph(vectors.shape[1], distinct(blocks, copies))
+    return with_copies(graph, copies, blocks) if len(copies) else graph
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -120,13 +121,3 @@ def test_several_kinds_of_repeats_keep_apart() -> None:
     for kind, found in zip(kinds, labels, strict=True):
         assert np.array_equal(vectors[found], np.tile(kind, (60, 1)))
         assert len(set(found)) == 60
-
-
-def test_rows_that_are_all_different_have_faisss_own_graph() -> None:
-    vectors = unit(np.random.default_rng(2).standard_normal((300, 16)))
-    repeats = Repeats()
-    assert repeats.take(vectors[:200]).all()
-    assert repeats.take(vectors[200:]).all()
-    assert not repeats.any
-    assert not repeats.take(vectors[:1]).any()
-    assert repeats.any

@@ -14,7 +14,7 @@ from embeddings_dagster.index import Generation, Generations, SegmentEntry
 from embeddings_dagster.index.recall import recall_of
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.index.clustered import WIDE, graph_segment, index_vectors
-from embeddings_dagster_tests.index.helpers import Vector, generations_of, manifest, without
+from embeddings_dagster_tests.index.helpers import generations_of, manifest, without
 
 ROWS, TARGET = 20_000, 0.95
 CLUSTERS = index_vectors().Clusters.make(WIDE, clusters=200)
@@ -209,15 +209,3 @@ def test_a_stop_between_chunks_leaves_no_index(tmp_path: Path) -> None:
         graph_segment(generations, VECTORS[:6_000], tick=stop)
     folder = Path(generations.store.root, generations.folder, "segments", "g" * 32)
     assert not (folder / "index.faiss").exists()
-
-
-def test_duplicates_of_a_picture_are_all_as_good(tmp_path: Path) -> None:
-    """A thousand copies link to each other alone, and what is near them is not cut off by them."""
-    vectors: Vector = VECTORS[:8_000].copy()
-    vectors[3_000:4_000] = vectors[3_000]
-    generations = generations_of(Store.open(tmp_path / "data", tmp_path / "cache"))
-    generation = opened(generations, graph_segment(generations, vectors))
-    for label in (3_000, 10, 7_999):
-        hits = generation.search(vectors[label], 10)
-        truth = np.sort(vectors @ vectors[label])[-10:]
-        assert recall_of(np.array([hit.score for hit in hits], np.float32), truth) >= 0.9

@@ -20,6 +20,7 @@ from embeddings_dagster.stages.text_queries import query_texts, text_queries
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.index.clustered import WIDE, blocks, index_vectors
 from embeddings_dagster_tests.index.helpers import Vector, generations_of, manifest, without
+from embeddings_dagster_tests.stages.catalog_world import CatalogWorld, Item
 
 VECTORS: Vector = index_vectors().Clusters.make(WIDE, clusters=60).pictures(6_000)[0]
 TOY = ModelIdentity("bundled:dino", "0123456789ab" + "f" * 52, WIDE, {"weights": "w"})
@@ -202,3 +203,37 @@ def test_plain_words_are_many_and_different() -> None:
 
 def test_queries_without_records_are_plain_words(tmp_path: Path) -> None:
     assert query_texts(stage(tmp_path).store) == list(PLAIN_QUERIES)
+
+
+def test_titles_of_the_own_records_come_first(tmp_path: Path) -> None:
+    context = stage(tmp_path)
+    world = CatalogWorld(context, [])
+    told = {f"art:{number:03}": Item({"title": f" title {number} ", "name": "not this"}) for number in range(200)}
+    world.write("1", {**told, "art:again": Item({"title": "title 7"})})
+    queries = query_texts(context.store)
+    assert queries[:128] == [f"title {number}" for number in range(128)]
+    assert queries[128:] == list(PLAIN_QUERIES)[: 256 - 128]
+
+
+def test_what_a_record_says_is_its_first_field_that_says_something_or_a_panels_text(tmp_path: Path) -> None:
+    context = stage(tmp_path)
+    items = {
+        "art:a": Item({"title": "  ", "caption": "a caption", "text": "later"}),
+        "art:b": Item({"title": 5, "name": "ü 日本 🦁"}),
+        "art:c": Item({}, text="WHERE ARE WE?", panels=["here"]),
+        "art:d": Item({"price": "3"}),
+        "art:e": Item({"description": "x" * 500}),
+    }
+    CatalogWorld(context, []).write("1", items)
+    own = query_texts(context.store)[: -len(PLAIN_QUERIES)]
+    assert own == ["a caption", "ü 日本 🦁", "WHERE ARE WE?", "x" * 200]
+
+
+def test_titles_come_from_batches_all_over(tmp_path: Path) -> None:
+    context = stage(tmp_path)
+    world = CatalogWorld(context, [])
+    for batch in range(16):
+        world.write(f"{batch:02}", {f"art:{batch}-{each}": Item({"title": f"{batch} {each}"}) for each in range(40)})
+    own = [text for text in query_texts(context.store) if text not in PLAIN_QUERIES]
+    assert len(own) == 128
+    assert {text.split()[0] for text in own} == {str(batch) for batch in range(0, 16, 2)}
