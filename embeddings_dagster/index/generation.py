@@ -80,10 +80,9 @@ class Generation:
         found = [segment.search(query, k, mask) for segment, mask in zip(self.segments, allowed.masks, strict=True)]
         least = _last_of(np.concatenate([[-np.inf], *(scores for _, scores in found)]), k)
         hits = [
-            segment.hit(label, score)
+            hit
             for segment, (labels, scores) in zip(self.segments, found, strict=True)
-            for label, score in zip(labels.tolist(), scores.tolist(), strict=True)
-            if score >= least
+            for hit in segment.hits(labels[scores >= least], scores[scores >= least])
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.image_id, hit.region))[:k]
 

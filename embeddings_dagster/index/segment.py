@@ -126,12 +126,12 @@ class Segment:
         """The scores of the `k` best live rows for each of some queries, (queries, k); see `scores.true_scores`."""
         return true_scores(self._vectors, self.live, queries, k, tick)
 
-    def hit(self, label: int, score: float) -> Hit:
-        """A row as it is answered."""
+    def hits(self, labels: Labels, scores: Vector) -> list[Hit]:
+        """Rows as they are answered."""
         rows = self._rows
         columns = (rows.image_ids, rows.regions, rows.batches, rows.input_hashes)
-        image_id, region, batch, input_hash = (column[label].as_py() for column in columns)
-        return Hit(image_id, region, score, batch, input_hash)
+        image_ids, regions, batches, hashes = (column.take(pa.array(labels)).to_pylist() for column in columns)
+        return list(map(Hit, image_ids, regions, scores.tolist(), batches, hashes))
 
     def labels(self, image_id: str) -> dict[int, int]:
         """The live rows of an image: label by region."""

@@ -117,7 +117,7 @@ class ByVector(Searching):
         self._service = service
 
     def search(self) -> Answer:
-        found = self._service.search(vector=QUERY, k=1_000, regions=True)
+        found = self._service.search(vector=QUERY, k=1_000, regions="all", group=False)
         return found.generation, frozenset((hit.image_id, hit.region, round(hit.score, 5)) for hit in found.hits)
 
 
