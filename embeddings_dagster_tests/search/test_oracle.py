@@ -1,5 +1,5 @@
-"""Any question, page by page to its end, against all rows scored and sorted by hand: terms, models, conditions, kinds of
-regions, groups, copies and near-duplicates at once, on indexes and records that do not agree on what there is.
+"""Any question, page by page to its end, against all rows scored and sorted by hand: terms, models, conditions, kinds
+of regions, groups, copies and near-duplicates at once, on indexes and records that do not agree on what there is.
 """
 
 from collections.abc import Mapping
