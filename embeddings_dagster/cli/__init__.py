@@ -15,8 +15,9 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments` (default: the process's own); always ends in SystemExit."""
     from embeddings_dagster.cli.app import app
-    from embeddings_dagster.cli.terminal import note
+    from embeddings_dagster.cli.terminal import note, show_anything
 
+    show_anything()
     try:
         app(args=arguments, prog_name="embeddings")
     except Stopped as stopped:

@@ -3,7 +3,9 @@
 Answers go to stdout, everything else (progress, notes, errors) to stderr, so that a pipe holds the answer alone.
 """
 
+import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tabs and line breaks
 PIPED_WIDTH = 100_000  # a pipe has no edge: nothing in it is wrapped or cut
 
 
@@ -54,17 +57,34 @@ def _console(*, stderr: bool) -> Console:
 
 def say(text: str = "", style: str = "") -> None:
     """A line of the answer, taken literally."""
-    out().print(escape(text), style=style or None)
+    out().print(_literal(text), style=style or None)
 
 
 def note(text: str, style: str = "dim") -> None:
     """A line beside the answer, on stderr."""
-    notes().print(escape(text), style=style)
+    notes().print(_literal(text), style=style)
+
+
+def _literal(text: str) -> str:
+    """Text as it stands: no markup, and no commands to the terminal, which strangers' titles may hold."""
+    return escape(CONTROL.sub("\ufffd", text))
+
+
+def show_anything() -> None:
+    """Write what the terminal's encoding lacks as `\\u2013`, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say_json(value: Any) -> None:
     """The answer for a program: one JSON document, nothing else on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=_plain))
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=_plain)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # of that terminal, or for halves of surrogate pairs: names of files may hold them
+        text = json.dumps(value, indent=1, default=_plain)
+    print(text)
 
 
 def _plain(value: Any) -> Any:
@@ -83,7 +103,7 @@ def say_table(
     terminal = console.is_terminal
     table = Table(
         box=box.SIMPLE_HEAD if terminal else None,
-        title=escape(title) or None,
+        title=_literal(title) or None,
         title_justify="left",
         title_style="bold",
         header_style="bold" if terminal else "",
@@ -92,13 +112,13 @@ def say_table(
     )
     for column in columns:
         table.add_column(
-            column.title,
+            _literal(column.title),
             justify="right" if column.right else "left",
             style=column.style,
             overflow="fold" if column.fold else "ellipsis",
             no_wrap=not column.fold,
         )
-    listed = [[escape(_cell(value)) for value in row] for row in rows]
+    listed = [[_literal(_cell(value)) for value in row] for row in rows]
     for number, row in enumerate(listed):
         last = total and number == len(listed) - 1
         table.add_row(*row, style="bold" if last else None, end_section=total and number == len(listed) - 2)

@@ -80,9 +80,9 @@ class Generation:
         found = [segment.search(query, k, mask) for segment, mask in zip(self.segments, allowed.masks, strict=True)]
         least = _last_of(np.concatenate([[-np.inf], *(scores for _, scores in found)]), k)
         hits = [
-            segment.hit(label, score)
+            hit
             for segment, (labels, scores) in zip(self.segments, found, strict=True)
-            for label, score in _foremost(segment, labels, scores, least, k)
+            for hit in segment.hits(*_foremost(segment, labels, scores, least, k))
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.image_id, hit.region))[:k]
 
@@ -125,12 +125,12 @@ class Generation:
         return list(dict.fromkeys([*found, *alike]))[:count]
 
 
-def _foremost(segment: Segment, labels: Labels, scores: Vector, least: float, k: int) -> Iterator[tuple[int, float]]:
+def _foremost(segment: Segment, labels: Labels, scores: Vector, least: float, k: int) -> tuple[Labels, Vector]:
     """What was found in a segment, best first, that is better than `least`, and of all that is as good the `k` first by
     key: thousands of pictures may be the same."""
     ahead, end = (int(np.count_nonzero(which)) for which in (scores > least, scores >= least))
-    yield from zip(labels[:ahead].tolist(), scores[:ahead].tolist(), strict=True)
-    yield from ((label, least) for label in segment.foremost(labels[ahead:end], k).tolist())
+    chosen = np.concatenate([labels[:ahead], segment.foremost(labels[ahead:end], k)])
+    return chosen, scores[: len(chosen)]  # from `ahead` on all are the same
 
 
 def _last_of(scores: Vector, k: int) -> float:

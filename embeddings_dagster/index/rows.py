@@ -68,20 +68,17 @@ class SegmentRows:
         hashes, labels = self._by_hash
         wanted = np.fromiter((hash(image_id) for image_id, _ in keys), np.int64, len(keys))
         starts = hashes.searchsorted(wanted)
-        present = (
-            np.flatnonzero(hashes[np.minimum(starts, len(hashes) - 1)] == wanted)
-            if len(hashes)
-            else np.empty(0, np.intp)
-        )
+        counts = hashes.searchsorted(wanted, side="right") - starts
+        # Every row whose id has the hash of a key's, beside the place of that key.
+        places = np.repeat(np.arange(len(keys)), counts)
+        alike = labels[np.arange(len(places)) + np.repeat(starts - np.cumsum(counts) + counts, counts)]
+        same = self.region_numbers[alike] == np.fromiter((region for _, region in keys), np.int64, len(keys))[places]
+        places, alike = places[same], alike[same]
         found = np.full(len(keys), -1, np.int64)
-        for place in present.tolist():
-            image_id, region = keys[place]
-            end = starts[place] + 1
-            while end < len(hashes) and hashes[end] == wanted[place]:
-                end += 1
-            for label in labels[starts[place] : end].tolist():
-                if self.region_numbers[label] == region and self.image_ids[label].as_py() == image_id:
-                    found[place] = label
+        image_ids = self.image_ids.take(pa.array(alike)).to_pylist()
+        for place, label, image_id in zip(places.tolist(), alike.tolist(), image_ids, strict=True):
+            if keys[place][0] == image_id:
+                found[place] = label
         return found
 
     def foremost(self, labels: Labels, count: int) -> Labels:

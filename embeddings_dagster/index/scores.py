@@ -73,7 +73,7 @@ def best_of_all(
     `candidates(n)` gives the `n` best ones but for `rounding` (default: float32's). It is asked for more as long as one
     beyond them may be as good.
     """
-    spare, error = rounding.spare, rounding.error * float(np.linalg.norm(query))
+    spare, error = rounding.spare, rounding.error * float(np.linalg.norm(query.astype(np.float64)))
     count = k + spare
     while True:
         labels = candidates(min(count, possible))

@@ -140,12 +140,12 @@ class Segment:
         """Of some rows the `count` first by image id and region, in any order."""
         return self._rows.foremost(labels, count) if len(labels) > count else labels
 
-    def hit(self, label: int, score: float) -> Hit:
-        """A row as it is answered."""
+    def hits(self, labels: Labels, scores: Vector) -> list[Hit]:
+        """Rows as they are answered."""
         rows = self._rows
         columns = (rows.image_ids, rows.regions, rows.batches, rows.input_hashes)
-        image_id, region, batch, input_hash = (column[label].as_py() for column in columns)
-        return Hit(image_id, region, score, batch, input_hash)
+        image_ids, regions, batches, hashes = (column.take(pa.array(labels)).to_pylist() for column in columns)
+        return list(map(Hit, image_ids, regions, scores.tolist(), batches, hashes))
 
     def labels(self, image_id: str) -> dict[int, int]:
         """The live rows of an image: label by region."""

@@ -7,7 +7,7 @@ from embeddings_dagster.search.encoding import Encoders, Vector
 from embeddings_dagster.search.opened import Opened
 from embeddings_dagster.search.queries import IdQuery, ImageQuery, Query, TextQuery, VectorQuery
 from embeddings_dagster.search.question import Question
-from embeddings_dagster.sources.tails import find_by_tail, named
+from embeddings_dagster.sources.tails import SHOWN, find_by_tail, named
 
 CANCELLED = 1e-4  # of the longest term: all that is left of terms which say the same and are taken from each other
 
@@ -21,10 +21,14 @@ def with_known_ids(question: Question, opened: list[Opened]) -> Question:
     known = {image_id: _known_id(image_id, opened) for image_id in question.asked_with}
     question = question.with_ids(known)
     for term in question.terms:
-        if isinstance(term.query, IdQuery) and term.query.region:
+        if isinstance(term.query, IdQuery):
             image_id, region = term.query.image_id, term.query.region
-            if all(each.generation.vector(image_id, region) is None for each in opened):
-                raise UnknownItem(f"image {image_id!r} has no region {region} in {_indexes(opened)}; correct it")
+            there = sorted(set().union(*(_regions(image_id, each) for each in opened)))
+            if region not in there:
+                raise UnknownItem(
+                    f"image {image_id!r} has no region {region} in {_indexes(opened)}; ask with one that it has: "
+                    f"{named([str(each) for each in there[:SHOWN]], len(there))}"
+                )
     return question
 
 
@@ -63,8 +67,9 @@ def combine(question: Question, opened: Opened, encoders: Encoders, *, alone: bo
 
 
 def _sum(terms: list[tuple[float, Vector]]) -> Vector:
-    total = np.sum([weight * vector.astype(np.float64) for weight, vector in terms], axis=0)
-    longest = max(abs(weight) * float(np.linalg.norm(vector)) for weight, vector in terms)
+    weighed = [weight * vector.astype(np.float64) for weight, vector in terms]
+    total = np.sum(weighed, axis=0)
+    longest = max(float(np.linalg.norm(each)) for each in weighed)
     if len(terms) > 1 and float(np.linalg.norm(total)) <= CANCELLED * longest:
         raise BadQuery("what is looked for and what is not wanted are the same, so that nothing is left to search for")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused by the index
@@ -89,7 +94,7 @@ def _vector(
 
 def _known_id(image_id: str, opened: list[Opened]) -> str:
     """The id that is meant: the very one, else the only one that ends so."""
-    if any(each.generation.vector(image_id) is not None for each in opened):
+    if any(_regions(image_id, each) for each in opened):
         return image_id
     meant = find_by_tail(dict.fromkeys(known for each in opened for known in each.generation.image_ids()), image_id)
     if len(meant) > 1:
@@ -100,6 +105,11 @@ def _known_id(image_id: str, opened: list[Opened]) -> str:
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`embeddings status` shows what is there."
     why = "`embeddings explain ID` says why an image is missing."
     raise UnknownItem(f"no image {image_id!r} in {_indexes(opened)}; {hint} {why}")
+
+
+def _regions(image_id: str, opened: Opened) -> set[int]:
+    """The regions of an image that an index has; of texts it may have those of panels alone."""
+    return {region for segment in opened.generation.segments for region in segment.labels(image_id)}
 
 
 def _indexes(opened: list[Opened]) -> str:

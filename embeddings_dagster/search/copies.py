@@ -50,14 +50,12 @@ class OpenedClusters:
 
 
 def marks_of(*, group: bool, fold: bool, clusters: Clusters) -> Marks:
-    """What a row shares with those that are one hit with it: its image, where they are grouped, and where they are
-    folded, what it was encoded from, and its region in its cluster of near-duplicates."""
+    """What a row shares with those that are one hit with it: its image, where they are grouped (else itself), and where
+    they are folded, what it was encoded from, and its region in its cluster of near-duplicates."""
 
     def marks(row: Row) -> Sequence[Hashable]:
         image_id, region = row.key
-        found: list[Hashable] = [row.key]
-        if group:
-            found.append(image_id)
+        found: list[Hashable] = [image_id if group else row.key]
         if fold and row.input_hash:
             found.append(("copy", row.input_hash))
         if fold and (cluster := clusters.get(image_id)):
@@ -70,7 +68,7 @@ def marks_of(*, group: bool, fold: bool, clusters: Clusters) -> Marks:
 def hashes_of(generation: Generation, images: Collection[str]) -> set[str]:
     """What all regions of some images were encoded from."""
     return {
-        segment.hit(label, 0.0).input_hash
+        segment.rows.column("input_hash")[label].as_py()
         for segment in generation.segments
         for image_id in images
         for label in segment.labels(image_id).values()

@@ -47,10 +47,13 @@ class ImageQuery:
         try:
             # Without O_NONBLOCK, opening a pipe would wait for ever.
             handle = os.open(self.image, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-            with open(handle, "rb") as file:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise ReadFailed(f"{self.image} is not a regular file; give the path of a picture")
-                data = file.read(cap + 1)
+            try:
+                with open(handle, "rb", closefd=False) as file:  # a folder's handle would stay open
+                    if not stat.S_ISREG(os.fstat(handle).st_mode):
+                        raise ReadFailed(f"{self.image} is not a regular file; give the path of a picture")
+                    data = file.read(cap + 1)
+            finally:
+                os.close(handle)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or str(error)
             raise ReadFailed(f"{self.image} cannot be read ({reason}); correct the path or its permissions") from error
@@ -93,10 +96,17 @@ def checked(query: Query) -> Query:
     if isinstance(query, TextQuery):
         return TextQuery(_text(query.text))
     if isinstance(query, ImageQuery):
-        return query if isinstance(query.image, bytes) else ImageQuery(Path(query.image).expanduser())
+        return query if isinstance(query.image, bytes) else ImageQuery(_expanded(Path(query.image)))
     if isinstance(query, IdQuery):
         return IdQuery(_image_id(query.image_id), query.region)
     return VectorQuery(_vector(query.vector), query.model)
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody is called so: it is the name of a file, such as `~draft.png`
+        return path
 
 
 def _text(text: str) -> str:

@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy.typing as npt
@@ -73,7 +74,7 @@ class Question:
         set_(self, "terms", tuple(term for term in terms if term.weight))
         _check_terms(self.terms, len(terms))
         set_(self, "weights", _shares(self.weights))
-        set_(self, "where", tuple(parse_condition(each) if isinstance(each, str) else each for each in self.where))
+        set_(self, "where", tuple(map(_condition, self.where)))
         if self.words is not None and not self.words.strip():
             raise BadQuery("the words to search records for are empty; leave them out, or say some")
         wrong = [batch for batch in self.batches if not is_batch_key(batch)]
@@ -108,7 +109,7 @@ class Question:
     def digest(self, read: ReadPicture) -> str:
         """A short text that differs when anything of it does; what `read` gives stands for a picture."""
         terms = [(type(term.query).__name__, _content(term.query, read), term.weight) for term in self.terms]
-        rest = (sorted(self.weights.items()), [str(each) for each in self.where], self.words, sorted(self.sources),
+        rest = (sorted(self.weights.items()), [astuple(each) for each in self.where], self.words, sorted(self.sources),
                 sorted(self.batches), self.regions, self.group, self.fold, self.without_copies)  # fmt: skip
         return hashlib.sha256(json.dumps([terms, rest]).encode()).hexdigest()[:16]
 
@@ -148,13 +149,19 @@ def make_question(
         *(Term(TextQuery(each), -UNLIKE) for each in ([unlike] if isinstance(unlike, str) else unlike)),
     ]
     return Question(
-        tuple(asked), weights or ({model: 1.0} if model is not None else {}), _several(where), words,
-        _several(sources), _several(batches), regions, group, fold, without_copies,
+        tuple(asked), weights or ({model: 1.0} if model is not None else {}), several(where), words,
+        several(sources), several(batches), regions, group, fold, without_copies,
     )  # fmt: skip
 
 
-def _several(given: "str | Collection[str | Condition]") -> tuple:  # type: ignore[type-arg]
+def several(given: "str | Collection[str | Condition]") -> tuple:  # type: ignore[type-arg]
+    """What was given, where one text is one."""
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _condition(given: str | Condition) -> Condition:
+    """A condition that can be remembered by its value."""
+    return parse_condition(given) if isinstance(given, str) else replace(given, values=tuple(given.values))
 
 
 def _content(query: Query, read: ReadPicture) -> list[object]:
@@ -179,8 +186,10 @@ def _check_terms(terms: tuple[Term, ...], given: int) -> None:
 
 
 def _number(weight: float, what: str) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= LARGEST:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(weight) <= LARGEST:
         raise BadQuery(f"{weight!r} is no weight for {what}; give a number of at most {LARGEST:,}")
+    if 0 < abs(weight) < 1 / LARGEST:
+        raise BadQuery(f"{weight!r} is too small a weight for {what}; give 0, or at least a millionth")
     return float(weight)
 
 

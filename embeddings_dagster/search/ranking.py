@@ -53,6 +53,8 @@ class Group:
 
 
 Fetch = Callable[[int], Found]
+# A row joins the hit that has one of its marks, the first of them that any has. A hit has the marks of its best row,
+# and of all others their first: two pages that share a panel are one hit where that panel was found best, else two.
 Marks = Callable[[Row], Sequence[Hashable]]
 
 
@@ -60,40 +62,39 @@ def ranked(fetch: Fetch, marks: Marks, first: int, spare: int) -> Iterator[Group
     """Every hit, best first.
 
     `fetch` gives the best rows, as many as asked for where there are as many; it is asked for `spare` times the hits
-    that are wanted, `first` of them at first. Rows with a mark in common are one hit.
+    that are wanted, `first` of them at first. Every step gathers all rows anew, so that what is one hit does not hang
+    on where a step ended.
     """
     shown: set[Hashable] = set()
     count, wanted = 0, float(first)
     while True:
         rows, is_all = fetch(math.ceil(wanted * spare))
         wanted = math.inf if is_all else wanted
-        for group, its in _gathered(rows, marks, shown):
+        for group, its in _gathered(rows, marks):
             if count >= wanted:
                 break
-            shown |= its
-            count += 1
-            yield group
+            if shown.isdisjoint(its):
+                shown |= its
+                count += 1
+                yield group
         if is_all:
             return
         wanted *= GROWTH
 
 
-def _gathered(rows: Sequence[Row], marks: Marks, shown: set[Hashable]) -> list[tuple[Group, set[Hashable]]]:
-    """The groups of rows that belong to none that was shown, best first, with the marks of all their rows."""
+def _gathered(rows: Sequence[Row], marks: Marks) -> list[tuple[Group, set[Hashable]]]:
+    """The groups of rows, best first, with their marks."""
     groups: list[tuple[Group, set[Hashable]]] = []
     place: dict[Hashable, int] = {}
-    before = frozenset(shown)
     for row in rows:
         its = marks(row)
-        if not before.isdisjoint(its):
-            continue
         at = next((place[mark] for mark in its if mark in place), None)
         if at is None:
-            at = len(groups)
-            groups.append((Group(row), set()))
+            place |= dict.fromkeys(its, len(groups))
+            groups.append((Group(row), set(its)))
         else:
-            groups[at][0].take(row)
-        groups[at][1].update(its)
-        for mark in its:
-            place.setdefault(mark, at)
+            group, known = groups[at]
+            group.take(row)
+            known.add(its[0])
+            place[its[0]] = at
     return groups

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from embeddings_dagster.ids import Key
 from embeddings_dagster.index import Hit, Selection
+from embeddings_dagster.index.scores import exact_scores
+from embeddings_dagster.index.selection import Mask
 from embeddings_dagster.search.encoding import Vector
 from embeddings_dagster.search.opened import Opened
 from embeddings_dagster.search.ranking import Fetch, Found, Row
@@ -30,12 +33,11 @@ class Asked:
         """Its `count` best rows, but for those of some images."""
         return self.opened.generation.search(self.vector, count, self.selection, without=without)
 
-    def scores(self, keys: Sequence[Key]) -> list[float | None]:
-        """The score of each row, from the stored vectors; None where the index has not the row."""
+    def scores(self, keys: Sequence[Key]) -> tuple[Vector, Mask]:
+        """The score of each row, to the bit as the index itself gives it, and whether the index has the row; 0 where it
+        has not."""
         vectors, there = self.opened.generation.vectors(keys)
-        with np.errstate(all="ignore"):
-            products = vectors @ self.vector
-        return [float(score) if is_there else None for score, is_there in zip(products, there, strict=True)]
+        return exact_scores(vectors, np.arange(len(keys)), self.vector), there
 
     def hash_of(self, hit: Hit) -> str:
         return hit.input_hash if self.copies else ""
@@ -59,22 +61,35 @@ def _of_one(asked: Asked, without: Collection[str], unwanted: Collection[str], c
 
 
 def _of_several(asked: Sequence[Asked], without: Collection[str], unwanted: Collection[str], count: int) -> Found:
-    count = max(count, FUSED) + len(unwanted)
+    candidates = max(count, FUSED) + len(unwanted)
     found: dict[Key, tuple[str, str]] = {}
     is_all = True
     for each in asked:
-        hits = each.hits(count, without)
-        is_all = is_all and len(hits) < count
+        hits = each.hits(candidates, without)
+        is_all = is_all and len(hits) < candidates
         for hit in hits:
             if hit.input_hash not in unwanted:
                 key = Key(hit.image_id, hit.region)
                 batch, hash_ = found.get(key, (hit.batch, ""))
                 found[key] = (batch, hash_ or each.hash_of(hit))
     keys = list(found)
-    by_model = zip(*(each.scores(keys) for each in asked), strict=True)
-    rows = [Row(key, _total(asked, scores), scores, *found[key]) for key, scores in zip(keys, by_model, strict=True)]
-    return Found(sorted(rows, key=lambda row: row.order), is_all)
+    scored = [each.scores(keys) for each in asked]
+    parts = [each.share * scores.astype(np.float64) for each, (scores, _) in zip(asked, scored, strict=True)]
+    totals = np.sum(parts, axis=0)
+    rows = [
+        Row(keys[place], float(totals[place]), _said(scored, place), *found[keys[place]])
+        for place in _best(totals, count)
+    ]
+    return Found(sorted(rows, key=lambda row: row.order)[:count], is_all and len(keys) <= count)
 
 
-def _total(asked: Sequence[Asked], scores: Sequence[float | None]) -> float:
-    return sum(each.share * (score or 0.0) for each, score in zip(asked, scores, strict=True))
+def _best(totals: npt.NDArray[np.float64], count: int) -> list[int]:
+    """Where the `count` best are, and all that are as good as the last of them."""
+    if count >= len(totals):
+        return list(range(len(totals)))
+    found: list[int] = np.flatnonzero(totals >= np.partition(totals, -count)[-count]).tolist()
+    return found
+
+
+def _said(scored: Sequence[tuple[Vector, Mask]], place: int) -> tuple[float | None, ...]:
+    return tuple(float(scores[place]) if there[place] else None for scores, there in scored)

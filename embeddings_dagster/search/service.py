@@ -31,7 +31,7 @@ from embeddings_dagster.search.opened import Opened, OpenedIndexes
 from embeddings_dagster.search.paging import Answered, Cursor, parse_cursor
 from embeddings_dagster.search.presenting import present
 from embeddings_dagster.search.queries import MAX_HITS, IdQuery, check_hits
-from embeddings_dagster.search.question import UNLIKE, Question, Term, make_question
+from embeddings_dagster.search.question import UNLIKE, Question, Term, make_question, several
 from embeddings_dagster.search.ranking import Group, ranked
 from embeddings_dagster.search.records import OpenedRecords, Records
 from embeddings_dagster.search.results import Answering, Results
@@ -79,7 +79,7 @@ class SearchService:
         regions: Regions | None = None,
         group: bool | None = None,
         fold: bool = False,
-        facets: Sequence[str] = (),
+        facets: str | Sequence[str] = (),
         k: int = 10,
         after: str | None = None,
     ) -> Results:
@@ -101,9 +101,9 @@ class SearchService:
 
     def recommend(
         self,
-        image_ids: Sequence[str],
+        image_ids: str | Sequence[str],
         *,
-        unlike: Sequence[str] = (),
+        unlike: str | Sequence[str] = (),
         model: str | None = None,
         weights: Mapping[str, float] | None = None,
         where: str | Sequence[str | Condition] = (),
@@ -113,7 +113,7 @@ class SearchService:
         regions: Regions | None = None,
         group: bool | None = None,
         fold: bool = True,
-        facets: Sequence[str] = (),
+        facets: str | Sequence[str] = (),
         k: int = 10,
         after: str | None = None,
     ) -> Results:
@@ -122,7 +122,10 @@ class SearchService:
 
         Raises: see `ask`.
         """
-        terms = [*(Term(IdQuery(each)) for each in image_ids), *(Term(IdQuery(each), -UNLIKE) for each in unlike)]
+        terms = [
+            *(Term(IdQuery(each)) for each in several(image_ids)),
+            *(Term(IdQuery(each), -UNLIKE) for each in several(unlike)),
+        ]
         question = make_question(
             None, None, None, None, (), terms, model, weights,
             where=where, words=words, sources=sources, batches=batches, regions=regions, group=group, fold=fold,
@@ -130,7 +133,9 @@ class SearchService:
         )  # fmt: skip
         return self.ask(question, k=k, after=after, facets=facets)
 
-    def ask(self, question: Question, *, k: int = 10, after: str | None = None, facets: Sequence[str] = ()) -> Results:
+    def ask(
+        self, question: Question, *, k: int = 10, after: str | None = None, facets: str | Sequence[str] = ()
+    ) -> Results:
         """A page of the answer to a question.
 
         Raises:
@@ -142,6 +147,7 @@ class SearchService:
         """
         started = time.monotonic()
         check_hits(k)
+        facets = several(facets)
         cursor = parse_cursor(after) if after is not None else None
         shares = question.weights or {self._default_model(): 1.0}
         for name in shares:
@@ -212,7 +218,12 @@ class SearchService:
         (of,) = (each for each in cursor.answered if each.model == model)
         try:
             return self._indexes.at(model, of.fp12, of.generation)
-        except (UnknownItem, MissingFile) as error:
+        except (
+            UnknownItem,
+            MissingFile,
+            OSError,
+            RuntimeError,
+        ) as error:  # faiss raises the last where a file has gone
             raise BadQuery(f"the page has expired: {error}. Ask again from the first page") from error
 
     def _records_for(self, question: Question, cursor: Cursor | None, facets: Sequence[str]) -> Records | None:

@@ -1,11 +1,14 @@
 """What is printed: plain and uncut in a pipe, numbers that people can read."""
 
+import io
+import json
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from embeddings_dagster.cli.progress import RunProgress
-from embeddings_dagster.cli.terminal import Column, duration, say, say_json, say_table, size
+from embeddings_dagster.cli.terminal import Column, duration, say, say_json, say_table, show_anything, size
 
 
 def test_a_piped_table_is_plain_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +23,31 @@ def test_a_piped_table_is_plain_and_cuts_nothing(capsys: pytest.CaptureFixture[s
 def test_text_is_taken_literally(capsys: pytest.CaptureFixture[str]) -> None:
     say("[bold]a[/bold] [/] :smile:")
     assert capsys.readouterr().out == "[bold]a[/bold] [/] :smile:\n"
+
+
+def test_what_strangers_wrote_gives_the_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table([Column("[/a]")], [("\x1b[31mred\x07",)], title="\x9bquestion")
+    say("\x1b]0;title\x07")
+    printed = capsys.readouterr().out
+    assert "[/a]" in printed
+    assert "\ufffd[31mred\ufffd" in printed
+    assert set("\x1b\x07\x9b").isdisjoint(printed)
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, shown in (("ascii", "caf\\xe9 \\u2013 \\udcff"), ("utf-8", "café – \\udcff")):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+        show_anything()
+        say("café – \udcff")
+        say_table([Column("a")], [("café – \udcff",)])
+        sys.stdout.flush()
+        first, _, cell = written.getvalue().decode(encoding).splitlines()
+        assert (first, cell.rstrip()) == (shown, shown)
+        before = written.tell()
+        say_json({"name": "café – 🍕 \udcff"})
+        sys.stdout.flush()
+        assert json.loads(written.getvalue()[before:]) == {"name": "café – 🍕 \udcff"}
 
 
 def test_json_takes_moments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,9 @@ def test_a_region_is_asked_with(service: SearchService) -> None:
     assert found[0].score == pytest.approx(
         max(score("one", name, vector_of("one", "panel 2")) for name in NAMES), abs=1e-5
     )
-    with pytest.raises(UnknownItem, match=r"image 'art:page' has no region 9 in the index of model 'one'"):
+    with pytest.raises(
+        UnknownItem, match=r"'art:page' has no region 9 in the index of model 'one'; .*it has: 0, 1, 2, 3"
+    ):
         service.search(terms=[Term(IdQuery("art:page", 9))])
 
 
@@ -286,3 +288,25 @@ def test_scores_are_those_of_vectors_of_any_length(service: SearchService) -> No
     plain = service.search(vector=vector("q"), k=5).hits
     double = service.search(vector=np.asarray(vector("q")) * 2, k=5).hits
     assert [hit.score for hit in double] == pytest.approx([2 * hit.score for hit in plain], abs=1e-5)
+
+
+def test_an_image_of_which_only_parts_are_there_is_known_by_its_id(tmp_path: Path) -> None:
+    """As in an index of texts, where a page says something in its panels alone."""
+    world = make_search_world(tmp_path, ["one"])
+    world.index("one", {"art:said": ["", "panel 1", "panel 2"], "art:other": ["other"]})
+    service = world.service()
+    (hit,) = service.search(terms=[Term(IdQuery("art:said", 2))], regions="all").hits
+    assert hit.score == pytest.approx(score("one", "other", vector_of("one", "panel 2")), abs=1e-5)
+    with pytest.raises(UnknownItem, match=r"'art:said' has no region 0 in the index of model 'one'; .*it has: 1, 2"):
+        service.search(image_id="art:said")
+
+
+def test_one_id_may_be_given_as_one_text(service: SearchService) -> None:
+    found = service.recommend(NAMES[1], unlike=NAMES[2], k=3).hits
+    assert found == service.recommend([NAMES[1]], unlike=[NAMES[2]], k=3).hits
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_vector_as_long_as_numbers_go_is_searched_for(service: SearchService) -> None:
+    plain = ids(service, vector=vector("q"), k=5)
+    assert ids(service, vector=np.asarray(vector("q")) * np.float32(1e30), k=5) == plain

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from embeddings_dagster.errors import MissingFile
-from embeddings_dagster.ids import ALL
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.search import SearchService
 from embeddings_dagster.search import opened as opened_module
@@ -118,7 +117,7 @@ class ByVector(Searching):
         self._service = service
 
     def search(self) -> Answer:
-        found = self._service.search(vector=QUERY, k=1_000, regions=ALL, group=False)
+        found = self._service.search(vector=QUERY, k=1_000, regions="all", group=False)
         return found.generation, frozenset((hit.image_id, hit.region, round(hit.score, 5)) for hit in found.hits)
 
 

@@ -81,6 +81,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             ImageQuery(path).read(100)
 
 
+def test_a_folder_that_is_refused_is_let_go(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd") if Path("/proc/self/fd").is_dir() else []
+    for _ in range(3):
+        with pytest.raises(ReadFailed, match="Is a directory"):
+            ImageQuery(tmp_path).read(100)
+    assert not before or len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_file_may_be_called_like_the_home_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~draft.png").write_bytes(b"picture")
+    query = checked(ImageQuery(Path("~draft.png")))
+    assert isinstance(query, ImageQuery)
+    assert query.read(100) == b"picture"
+    assert checked(ImageQuery(Path("~/a.png"))) == ImageQuery(Path.home() / "a.png")
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ReadFailed, match="not a regular file"):

@@ -3,8 +3,10 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
+from embeddings_dagster.catalog import Condition
 from embeddings_dagster.errors import BadQuery
 from embeddings_dagster.search import IdQuery, ImageQuery, Question, Term, TextQuery, VectorQuery
 from embeddings_dagster.search.question import MOST_TERMS, UNLIKE, make_question
@@ -54,6 +56,7 @@ def test_each_keyword_is_a_term() -> None:
         ((Term(TextQuery("cat"), 1e300),), "a number of at most 1,000,000"),
         ((Term(TextQuery("cat"), "2"),), "'2' is no weight"),  # type: ignore[arg-type]
         ((Term(TextQuery("cat"), True),), "True is no weight"),
+        ((Term(TextQuery("cat"), 1e-300), LION), "1e-300 is too small a weight for text 'cat'; give 0, or at least"),
         ((CAT,) * (MOST_TERMS + 1), "101 things to search for are too many"),
     ],
 )
@@ -79,6 +82,11 @@ def test_weights_of_models_are_shares_of_the_whole() -> None:
     assert ask(CAT, weights={"clip": 3, "dino": 1}).weights == {"clip": 0.75, "dino": 0.25}
     assert ask(CAT, weights={"clip": 0.6, "dino": 0.4}).weights == {"clip": 0.6, "dino": 0.4}
     assert ask(CAT, weights={"clip": 2, "dino": 0}).weights == {"clip": 1.0}
+
+
+def test_a_weight_may_be_a_number_of_numpy() -> None:
+    assert ask(Term(TextQuery("cat"), np.float32(0.5))).terms == (Term(TextQuery("cat"), 0.5),)  # type: ignore[arg-type]
+    assert ask(CAT, weights={"clip": np.int64(3), "dino": 1}).weights == {"clip": 0.75, "dino": 0.25}
 
 
 def test_a_term_of_weight_zero_is_left_out() -> None:
@@ -118,8 +126,15 @@ def test_the_digest_tells_questions_apart() -> None:
         ask(Term(VectorQuery([1, 3]))), ask(Term(VectorQuery([1, 2], "clip"))), ask(CAT, weights={"clip": 1}),  # type: ignore[arg-type]
         ask(CAT, where=("price<=20",)), ask(CAT, words="price"), ask(CAT, sources=("art",)),
         ask(CAT, batches=("art__1",)), ask(CAT, regions="all"), ask(CAT, group=True), ask(CAT, group=False),
-        ask(CAT, fold=True), ask(CAT, without_copies=True),
+        ask(CAT, fold=True), ask(CAT, without_copies=True), ask(CAT, where=("size in S, M",)),
+        ask(CAT, where=('size in "S, M"',)), ask(CAT, where=(Condition("size", "..", (None, "")),)),
+        ask(CAT, where=(Condition("size", "..", ("", None)),)),
     ]  # fmt: skip
     assert len({digest(each) for each in questions}) == len(questions)
     assert digest(ask(Term(VectorQuery([1, 2])))) == digest(ask(Term(VectorQuery([1, 2]))))  # type: ignore[arg-type]
     assert digest(ask(CAT, sources=("a", "b"))) == digest(ask(CAT, sources=("b", "a")))
+
+
+def test_a_condition_may_list_its_values() -> None:
+    (condition,) = ask(CAT, where=(Condition("size", "in", ["S", "M"]),)).where  # type: ignore[arg-type]
+    assert hash(condition) == hash(Condition("size", "in", ("S", "M")))

@@ -68,6 +68,24 @@ def test_each_group_is_shown_once_by_its_best_row_in_order(
         assert len(bests) == len(rows)
 
 
+@given(ROWS, st.integers(1, 9), st.integers(1, 4), st.booleans(), st.booleans())
+def test_what_is_one_hit_does_not_hang_on_where_a_step_ends(
+    rows: list[Row], first: int, spare: int, group: bool, fold: bool
+) -> None:
+    marks = marks_of(group=group, fold=fold, clusters={"art:a": "x", "art:b": "x"})
+    at_once = [each.best for each in ranked(fetch_from(rows), marks, 1_000, 1)]
+    assert [each.best for each in ranked(fetch_from(rows), marks, first, spare)] == at_once
+
+
+def test_pages_that_share_a_panel_are_one_hit_only_where_that_panel_was_found() -> None:
+    rows = [row("art:1", 3, 0.9, "best"), row("art:1", 2, 0.8, "blank"), row("art:2", 1, 0.8, "blank"),
+            row("art:2", 4, 0.7, "other")]  # fmt: skip
+    marks = marks_of(group=True, fold=True, clusters={})
+    assert [each.best.key for each in ranked(fetch_from(rows), marks, 9, 1)] == [("art:1", 3), ("art:2", 1)]
+    (one,) = ranked(fetch_from(rows[1:]), marks, 9, 1)
+    assert (one.best.key, list(one.folded)) == (("art:1", 2), ["art:2"])
+
+
 def test_a_group_says_what_else_is_in_it() -> None:
     rows = [row("art:a", 1, 0.9), row("art:a", 2, 0.8), row("art:b", 0, 0.7, "h"), row("art:c", 0, 0.6, "h")]
     one, two = ranked(fetch_from(rows), marks_of(group=True, fold=True, clusters={}), 10, 1)

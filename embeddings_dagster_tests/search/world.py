@@ -29,7 +29,7 @@ ONE = ModelIdentity("bundled:dino", "0123456789ab" + "f" * 52, DIMENSION, {"weig
 TWO = ModelIdentity("bundled:dino", "ba9876543210" + "e" * 52, DIMENSION, {"weights": "x"})
 IDENTITIES = {"one": ONE, "two": TWO}
 
-Pictures = Mapping[str, Sequence[str]]  # image id -> the input hash of each region, the whole first
+Pictures = Mapping[str, Sequence[str]]  # image id -> the input hash of each region, the whole first; empty: not there
 
 
 @dataclass
@@ -56,8 +56,8 @@ class SearchWorld:
         writer = chain.writer(embeddings(DIMENSION), run_id="run", label=label)
         writer.drop(writer.present())
         for image_id, hashes in pictures.items():
-            writer.add([_row(model, image_id, region, hash_) for region, hash_ in enumerate(hashes)])
-        rows = sum(map(len, pictures.values()))
+            writer.add([_row(model, image_id, region, hash_) for region, hash_ in enumerate(hashes) if hash_])
+        rows = sum(bool(hash_) for hashes in pictures.values() for hash_ in hashes)
         writer.finish(inputs={f"rgb_images/art__{batch}": {"version": 1, "content": "rgb"}}, total=rows)
         refresh_index(self.context, model, identity)
 
