@@ -1,7 +1,7 @@
 """HNSW graphs that plain faiss opens, in which every row is found although some are repeated.
 
-As in segments, the graph is made of the distinct vectors: see `index.copies` (of 13,000 rows with 2,000 of one vector, 2
-to 17 % of the others did not find themselves). Plain faiss knows no file of copies, so here they hang on the first of
+As in segments, the graph is made of the distinct vectors: see `index.copies` (of 13,000 rows with 2,000 of one vector,
+2 to 17 % of the others did not find themselves). Plain faiss knows no file of copies, so here they hang on the first of
 their kind, as a tree.
 """
 

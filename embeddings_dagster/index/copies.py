@@ -2,9 +2,9 @@
 
 A graph over rows of which thousands are one vector, as placeholders for missing product pictures are, falls apart: they
 fill their lists of neighbours with each other, and ways through them end there (measured: with a fifth of 30,000 rows
-repeated, 7 to 10 % of the others did not find themselves, whatever the length of the list). So what is compared are nodes, which
-are the distinct vectors in the order of their first rows. The other rows of a node are its copies; which they are is a
-file of the segment. Where no row is repeated there is no such file, and nodes are rows.
+repeated, 7 to 10 % of the others did not find themselves, whatever the length of the list). So what is compared are
+nodes, which are the distinct vectors in the order of their first rows. The other rows of a node are its copies; which
+they are is a file of the segment. Where no row is repeated there is no such file, and nodes are rows.
 """
 
 import hashlib
