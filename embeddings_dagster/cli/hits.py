@@ -97,7 +97,7 @@ def say_answer(results: "Results", where: Sequence[str], facets: Sequence[str], 
     for name, values in results.facets.items():
         say_table([Column(name, fold=True), Column("rows", right=True)], values, title="")
     fields = dict.fromkeys([*(parse_condition(each).field for each in where), *facets])
-    say_results(results, [name for name in fields if name not in OWN_COLUMNS])
+    say_results(results, [name for name in fields if name.casefold() not in OWN_COLUMNS])
 
 
 def say_results(results: "Results", fields: Sequence[str] = ()) -> None:
@@ -109,7 +109,7 @@ def say_results(results: "Results", fields: Sequence[str] = ()) -> None:
     optional: dict[str, Sequence[object]] = {
         "region": [hit.region or None for hit in results.hits],
         "title": [_title(hit) for hit in results.hits],
-        **{name: [short((hit.metadata or {}).get(name)) for hit in results.hits] for name in fields},
+        **{name: [_value(hit, name) for hit in results.hits] for name in fields},
         "text": [short(hit.text) for hit in results.hits],
         "also": [_also(hit) for hit in results.hits],
     }
@@ -152,6 +152,15 @@ def _say_origin(results: "Results") -> None:
 def _title(hit: "SearchHit") -> str | None:
     """What its record calls it; the name of its file is at the end of its path."""
     return None if hit.title is None or (hit.location or "").endswith(hit.title) else short(hit.title)
+
+
+def _value(hit: "SearchHit", name: str) -> str | None:
+    """What its record says in a field, as conditions name it: dotted, in any case."""
+    from embeddings_dagster.catalog.values import fields_of
+
+    wanted = name.removeprefix("metadata.").casefold()
+    found = [short(value) for field, value in fields_of(hit.metadata or {}) if field.casefold() == wanted]
+    return short(", ".join(each for each in found if each is not None)) if found else None
 
 
 def _also(hit: "SearchHit") -> str | None:

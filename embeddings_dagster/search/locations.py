@@ -5,8 +5,10 @@ The catalogue's records say so at once; for those that it lacks, their rows of `
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 
 from embeddings_dagster import ids
+from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.ids import Key
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.sources import Source, open_source
@@ -31,7 +33,8 @@ class Locations:
     def read(self, images: Mapping[str, str]) -> dict[str, str]:
         """The location of each image by its id, from `raw_images`; `images`: the batch of each.
 
-        Left out is what has gone since the index was made.
+        Left out is what has gone since the index was made, or is damaged: `embeddings verify` says so, and the hits are
+        right all the same.
         """
         wanted: dict[str, set[Key]] = defaultdict(set)
         for image_id, batch in images.items():
@@ -40,9 +43,10 @@ class Locations:
         for batch, keys in wanted.items():
             chain = self._store.chain(DATASET, batch)
             manifest = chain.latest()
-            for rows in chain.scan(manifest, ("image_id", "location"), keys) if manifest else ():
-                for image_id, location in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-                    found[image_id] = self.shown(ids.source_of(batch), location)
+            with suppress(CorruptFile):
+                for rows in chain.scan(manifest, ("image_id", "location"), keys) if manifest else ():
+                    for image_id, location in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                        found[image_id] = self.shown(ids.source_of(batch), location)
         return found
 
 

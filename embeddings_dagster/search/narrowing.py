@@ -47,7 +47,16 @@ class Narrowing:
         """
         wanted = filter_of(question, regions)
         of_records = records if question.asks_records else None
-        key = (opened.record.name, opened.record.fp12, opened.number, of_records and of_records.number, wanted)
+        # The number alone would be that of another generation, where an index was deleted and made anew.
+        segments = tuple(segment.entry.uuid for segment in opened.generation.segments)
+        key = (
+            opened.record.name,
+            opened.record.fp12,
+            opened.number,
+            segments,
+            of_records and of_records.number,
+            wanted,
+        )
         with self._lock:
             known = self._known.get(key)
             if known is not None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import typer
 
-from embeddings_dagster.cli.hits import parse_regions, parse_weights, weighed, weighed_path
+from embeddings_dagster.cli.hits import parse_regions, parse_weights, say_results, weighed, weighed_path
+from embeddings_dagster.search import Results, SearchHit
+from embeddings_dagster.search.results import Answering
 from embeddings_dagster_tests.cli.conftest import Command
 
 
@@ -71,6 +73,15 @@ def test_records_narrow_it_down_and_are_counted(project: Path, command: Command)
     assert said["matching"] == len(said["hits"]) == sum(each["rows"] for each in said["facets"]["title"])
     assert ids(command, "search", "food", "--words", "banana") == ["pics:banana.png"]
     assert "no row of the index fulfils the conditions" in command("search", "food", "--words", "nosuchword").out
+
+
+def test_fields_are_shown_as_conditions_name_them(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"Price": 3.5, "size": {"width": [1, 2]}}
+    hit = SearchHit(1, "art:a", 0, 0.5, (), "art", "art__1", None, metadata=said)
+    say_results(Results("q", (Answering("m", 1, "f", 1, "r", "t", 1),), 1, 1, {}, 0.1, (hit,)), ["price", "size.width"])
+    _, heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["rank", "score", "image", "price", "size.width", "path"]
+    assert row.split() == ["1", "0.500", "art:a", "3.5", "1,", "2", "gone"]
 
 
 def test_pages_follow_each_other(project: Path, command: Command) -> None:

@@ -1,5 +1,6 @@
 """Several terms, several models, groups and copies: the answers are those of scoring every row by hand."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,16 @@ def test_one_id_may_be_given_as_one_text(service: SearchService) -> None:
 def test_a_vector_as_long_as_numbers_go_is_searched_for(service: SearchService) -> None:
     plain = ids(service, vector=vector("q"), k=5)
     assert ids(service, vector=np.asarray(vector("q")) * np.float32(1e30), k=5) == plain
+
+
+def test_an_index_that_was_deleted_and_made_anew_is_searched(tmp_path: Path) -> None:
+    world = make_search_world(tmp_path, ["one"])
+    service = world.service()
+    for batch, count in (("1", 9), ("2", 3)):
+        world.index("one", {name: [name] for name in NAMES[:count]}, batch)
+        service.refresh()
+        assert len(service.search(vector=vector("q"), sources="art", k=30).hits) == count
+        world.index("one", {}, batch)
+        service.refresh()
+        assert service.search(vector=vector("q")).hits == ()
+        shutil.rmtree(tmp_path / "data" / "indexes")

@@ -1,5 +1,6 @@
 """Searches among records: conditions, words, counts of values, and what a hit says of its picture."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,14 @@ def test_every_search_among_refreshes_sees_one_catalogue(tmp_path: Path) -> None
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_hit_is_shown_though_the_row_that_says_where_it_lies_is_gone(tmp_path: Path) -> None:
+    world = make_search_world(tmp_path, ["one"])
+    world.record({"art:a": Item({"title": "A"})})
+    world.index("one", {"art:a": ["a"]})
+    shutil.rmtree(tmp_path / "data" / "catalog")
+    (part,) = (tmp_path / "data" / "raw_images").rglob("*.parquet")
+    part.unlink()
+    (hit,) = world.service().search(vector=vector("q")).hits
+    assert (hit.image_id, hit.location, hit.metadata) == ("art:a", None, None)
