@@ -1,8 +1,8 @@
 """Forgetting: what a source left behind goes, down the line, when its owner says so.
 
 In three steps, each of which may be repeated: the ledger lets go of every image (`let_go`), a run then empties the
-batches and the indexes, and what is empty is erased (`erase`), with the analyses that show pictures. A source that the settings still have is not forgotten,
-for the next look would bring it back.
+batches and the indexes, and what is empty is erased (`erase`), with the analyses that show pictures. A source that the
+settings still have is not forgotten, for the next look would bring it back.
 """
 
 import shutil
