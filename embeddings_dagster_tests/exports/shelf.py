@@ -57,7 +57,7 @@ class Shelf:
         for number in range(segments):
             entries += self._segments(keys[number::segments])
         batches = {batch_of(key.image_id) for key in keys} | set(base.consumed if base else ())
-        consumed = {batch: Consumed(1, "content") for batch in sorted(batches)}
+        consumed = {batch: Consumed(1, f"content {base.version + 1 if base else 1}") for batch in sorted(batches)}
         made = replace(manifest(*entries, consumed=consumed), fingerprint=IDENTITY.fingerprint)
         self.generations.commit(base, made)
 
