@@ -49,6 +49,7 @@ def forget(
         say_json({**asdict(wanted), "stays": stays})
         return
     say(f"forgot {name}: {len(wanted.batches):,} batches, {wanted.images:,} images", style="green")
+    note("near-duplicates and maps are gone, too; the job `analyse` makes them anew, without it")
     for line in stays:
         note(f"stays: {line}")
 
@@ -81,6 +82,7 @@ def _forget(project: Here, wanted: "Forgotten", progress: RunProgress) -> list[s
             raise StoreError("; ".join([*report.problems, *(f"{batch} is not empty" for batch in left)])
                              + "; nothing was erased: mend that, and forget again")  # fmt: skip
         drop_keys(launch.instance, known_keys(launch.instance) & set(wanted.batches))
+        launch.erase_shown()
         erase(project.store, project.settings, wanted)
         report.take(launch.indexes(Options(force=True)))  # nothing of its records stays in files of the catalogue
         return _stays(project, wanted, launch.events_of(wanted.batches))
@@ -92,6 +94,7 @@ def _made(project: Here, wanted: "Forgotten") -> list[str]:
 
 
 def _stays(project: Here, wanted: "Forgotten", events: int) -> list[str]:
+    from embeddings_dagster.exports.target import FREE
     from embeddings_dagster.stages.forget import still_served
 
     answers, holds = still_served(project.store, project.identities(), wanted.batches)
@@ -102,4 +105,7 @@ def _stays(project: Here, wanted: "Forgotten", events: int) -> list[str]:
     lines += [f"{folder}: segments may hold vectors of it, which no search returns" for folder in holds]
     lines += [f"{model} still answers from an index of its former fingerprint; `embeddings run` ends that, or where "
               f"that one is held, `embeddings model switch {model}`" for model in answers]  # fmt: skip
+    exported = project.store.files.local(FREE)
+    if exported is not None and exported.exists():
+        lines.append(f"{exported}: exports, which are yours, may hold vectors and ids of it")
     return lines

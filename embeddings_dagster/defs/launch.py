@@ -20,6 +20,7 @@ from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, drop_key
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.sensors import changed_keys
 from embeddings_dagster.errors import Stopped, UnknownItem
+from embeddings_dagster.stages.analyses import OF_PICTURES
 from embeddings_dagster.stages.catalog import ASSET
 
 GROUP = 50  # batches in one run: each run costs half a second, and shows its batches together
@@ -108,6 +109,11 @@ class Launcher:
         assets = [*IMAGE_ASSETS, *map(embeddings_name, self._project.settings.spaces)]
         found = (self._instance.get_materialized_partitions(dg.AssetKey(name)) for name in assets)
         return sum(len(each & set(batches)) for each in found)
+
+    def erase_shown(self) -> None:
+        """Take the history of the analyses out of the event log, for it shows pictures."""
+        keys = [dg.AssetKey(name) for name in OF_PICTURES]
+        self._instance.wipe_assets([key for key in keys if self._instance.has_asset_key(key)])
 
     def _models(self, options: Options) -> Sequence[str]:
         known = self._project.settings.spaces

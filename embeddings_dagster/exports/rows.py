@@ -18,11 +18,10 @@ from embeddings_dagster.catalog import Catalogue, Filter
 from embeddings_dagster.errors import IndexUnavailable, UnknownItem
 from embeddings_dagster.ids import ALL, WHOLE
 from embeddings_dagster.index import Generation, GenerationManifest
-from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.index_versions import serving_generations
 from embeddings_dagster.stages.models import ModelRecord, records
-from embeddings_dagster.stages.opened import model_settings
+from embeddings_dagster.stages.opened import default_model, model_settings
 
 BLOCK_BYTES = 8 * 2**20  # of vectors held at one time
 NUMBERED = re.compile(r"0*([1-9][0-9]*)(?:\.[A-Za-z][A-Za-z0-9]*)?")  # 7, 0007.png; not 7.0, which is no whole number
@@ -121,7 +120,7 @@ def select_rows(context: StageContext, wanted: Wanted) -> Rows:
         BadQuery: a condition makes no sense.
         CorruptFile, MissingFile: a file of the index or of the catalogue is damaged.
     """
-    name = wanted.model or _default_model(context.settings)
+    name = wanted.model or default_model(context.settings)
     model_settings(context.settings, name)
     generations = serving_generations(context.store, name)
     record = next(each for each in records(context.store, name) if each.fp12 == generations.fp12)
@@ -138,13 +137,6 @@ def select_rows(context: StageContext, wanted: Wanted) -> Rows:
     rows = Rows(record, generation, taken, wanted)
     rows.catalogue, rows.parts, rows.further = catalogue, parts, len(whole) - len(taken)
     return rows
-
-
-def _default_model(settings: Settings) -> str:
-    """The one that search takes: the first that knows words, else the first."""
-    if not settings.models:
-        raise UnknownItem("the settings name no model; add one under `models`")
-    return next((each for each, model in settings.models.items() if model.reads_text), next(iter(settings.models)))
 
 
 def _require_known(manifest: GenerationManifest, wanted: Wanted, name: str) -> None:

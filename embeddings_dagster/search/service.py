@@ -38,7 +38,7 @@ from embeddings_dagster.search.results import Answering, Results
 from embeddings_dagster.search.retrieving import Asked, fetching
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.duplicates import load_clusters
-from embeddings_dagster.stages.opened import model_settings
+from embeddings_dagster.stages.opened import default_model, model_settings
 from embeddings_dagster.store import Store
 
 SPARE = 4  # rows fetched for each hit, where several rows may be one hit
@@ -149,7 +149,7 @@ class SearchService:
         check_hits(k)
         facets = several(facets)
         cursor = parse_cursor(after) if after is not None else None
-        shares = question.weights or {self._default_model(): 1.0}
+        shares = question.weights or {default_model(self._settings): 1.0}
         for name in shares:
             model_settings(self._settings, name)
         self._check_sources(question.sources)
@@ -191,12 +191,6 @@ class SearchService:
         self._indexes.refresh()
         self._records.refresh()
         self._clusters.refresh()
-
-    def _default_model(self) -> str:
-        models = self._settings.models
-        if not models:
-            raise UnknownItem("the settings name no model; add one under `models`")
-        return next((each for each, model in models.items() if model.reads_text), next(iter(models)))
 
     def _is_text(self, model: str) -> bool:
         return self._settings.spaces[model].side == "text"

@@ -8,7 +8,9 @@ from embeddings_dagster.stages.duplicates import ASSET as DUPLICATES
 from embeddings_dagster.stages.duplicates import duplicates_of
 from embeddings_dagster.stages.embedding_map import ASSET as MAP
 from embeddings_dagster.stages.embedding_map import map_of
-from embeddings_dagster.store import Store
+from embeddings_dagster.store import Store, erase_generations
+
+OF_PICTURES = (DUPLICATES, MAP)
 
 
 def analyses(store: Store) -> Iterator[Analysis]:
@@ -20,3 +22,10 @@ def analyses(store: Store) -> Iterator[Analysis]:
     for model in store.files.folders(f"{ROOT}/canaries"):
         for fp12 in store.files.folders(f"{ROOT}/canaries/{model}"):
             yield analysis_of(store, model, fp12)
+
+
+def erase_pictures(store: Store) -> None:
+    """Erase every analysis that names or shows pictures of the user; the next run makes them anew. Canaries stay."""
+    for analysis in analyses(store):
+        if analysis.name.partition("/")[0] in OF_PICTURES:
+            erase_generations(store, analysis)

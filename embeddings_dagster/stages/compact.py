@@ -1,4 +1,5 @@
-"""Compaction: many small segments of an index become few large ones, and rows that died are left behind.
+"""Compaction: many small segments of an index become few large ones, rows that died are left behind, and what was tuned
+to find less than the settings ask for now is tuned anew.
 
 The answers stay the same to the bit of what is in them: rows and vectors are copied, and nothing is encoded, read from
 the embeddings or planned. Each merge is a commit of its own, so whoever stops or kills a compaction keeps the merges
@@ -8,7 +9,7 @@ that were done; the segments that were merged stay for readers and for rollbacks
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,14 +72,17 @@ def segment_rows(settings: Settings) -> int:
     return settings.index.segment_rows
 
 
+def _next_merge(settings: Settings, segments: Sequence[SegmentEntry]) -> Merge | None:
+    return next_merge(segments, segment_rows(settings), settings.index.recall_target)
+
+
 def compaction_due(store: Store, settings: Settings, model: str, identity: ModelIdentity) -> Due:
     """What a compaction of an index would find. Raises CorruptFile where that cannot be told."""
     base = Generations(store, model, identity.fp12).latest()
     if base is None:
         return Due(None, "", pinned=False, wanted=False, urgent=False)
-    most = segment_rows(settings)
-    wanted = not base.pinned and next_merge(base.segments, most) is not None
-    urgent = not base.pinned and is_far_overfull(base.segments, most)
+    wanted = not base.pinned and _next_merge(settings, base.segments) is not None
+    urgent = not base.pinned and is_far_overfull(base.segments, segment_rows(settings))
     return Due(base.version, base.self_sha256, base.pinned, wanted, urgent)
 
 
@@ -134,7 +138,7 @@ class _Compaction:
         base = self._generations.latest()
         if base is None or base.pinned or not self._has_time():
             return None
-        merge = next_merge(base.segments, segment_rows(self._context.settings))
+        merge = _next_merge(self._context.settings, base.segments)
         if merge is None:
             return None
         with index_state(self._state) as state:
@@ -219,7 +223,7 @@ def _report(
         fingerprint=identity.fingerprint,
         generation=after.version if after else None,
         pinned=pinned,
-        finished=not pinned and next_merge(segments, segment_rows(settings)) is None,
+        finished=not pinned and _next_merge(settings, segments) is None,
         rows=after.rows if after else 0,
         segments_before=len(before.segments) if before else 0,
         segments_after=len(segments),

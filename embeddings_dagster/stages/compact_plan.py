@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from embeddings_dagster.index import SegmentEntry
+from embeddings_dagster.index import SegmentEntry, SegmentRecall
+from embeddings_dagster.stages.index_segments import segment_sizes
 
 SEGMENT_ROWS = 1_000_000  # no segment that is made by a merge holds more
 FAN_OUT = 4  # segments of a tier that are merged, and how much larger the segments of the next one are
@@ -39,18 +40,22 @@ def tier_of(rows: int) -> int:
     return tier
 
 
-def next_merge(segments: Iterable[SegmentEntry], segment_rows: int = SEGMENT_ROWS) -> Merge | None:
+def next_merge(
+    segments: Iterable[SegmentEntry], segment_rows: int = SEGMENT_ROWS, recall_target: float = 0.0
+) -> Merge | None:
     """What is to be merged first, or None where nothing is.
 
     Tiers come before single segments, low ones before high ones: cheap merges, which spare searches the most. Doing
-    what this says until it says None ends: each merge leaves fewer segments, or fewer dead rows.
+    what this says until it says None ends: each merge leaves fewer segments, fewer dead rows, or fewer that were tuned
+    for less than is asked for.
     """
     segments = tuple(segments)
     for tier in full_tiers(segments, segment_rows):
         if (fitting := _fitting(tier, segment_rows)) is not None:
             return _merge([segment for segment in segments if segment.uuid in fitting], segment_rows)
     worn = max((segment for segment in segments if _is_worn(segment)), key=_dead_share, default=None)
-    return None if worn is None else _merge([worn], segment_rows)
+    again = worn or next((segment for segment in segments if falls_short(segment.recall, recall_target)), None)
+    return None if again is None else _merge([again], segment_rows)
 
 
 def full_tiers(segments: Iterable[SegmentEntry], segment_rows: int = SEGMENT_ROWS) -> list[list[SegmentEntry]]:
@@ -81,6 +86,11 @@ def _fitting(tier: Sequence[SegmentEntry], segment_rows: int) -> set[str] | None
     return found if len(found) > 1 else None
 
 
+def falls_short(recall: SegmentRecall | None, recall_target: float) -> bool:
+    """Whether a segment finds less than is asked for now because it was tuned when less was."""
+    return recall is not None and recall.mean < recall_target and recall.target < recall_target
+
+
 def _is_worn(segment: SegmentEntry) -> bool:
     return segment.rows - segment.live > DEAD_SHARE * segment.rows
 
@@ -91,5 +101,4 @@ def _dead_share(segment: SegmentEntry) -> float:
 
 def _merge(segments: Sequence[SegmentEntry], segment_rows: int) -> Merge:
     rows = sum(segment.live for segment in segments)
-    full, rest = divmod(rows, segment_rows)
-    return Merge(tuple(segments), (segment_rows,) * full + ((rest,) if rest else ()))
+    return Merge(tuple(segments), tuple(segment_sizes(rows, segment_rows)))

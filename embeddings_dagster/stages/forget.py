@@ -1,8 +1,8 @@
 """Forgetting: what a source left behind goes, down the line, when its owner says so.
 
 In three steps, each of which may be repeated: the ledger lets go of every image (`let_go`), a run then empties the
-batches and the indexes, and what is empty is erased (`erase`). A source that the settings still have is not forgotten,
-for the next look would bring it back.
+batches and the indexes, and what is empty is erased (`erase`), with the analyses that show pictures. A source that the
+settings still have is not forgotten, for the next look would bring it back.
 """
 
 import shutil
@@ -18,6 +18,7 @@ from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.errors import ForgetRefused, UnknownItem
 from embeddings_dagster.index import Generations
 from embeddings_dagster.settings import Settings
+from embeddings_dagster.stages.analyses import erase_pictures
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.models import serving
 from embeddings_dagster.store import Store, erase_batch, erase_ledger
@@ -90,12 +91,13 @@ def let_go(context: StageContext, wanted: Forgotten) -> None:
 
 
 def erase(store: Store, settings: Settings, wanted: Forgotten) -> None:
-    """Erase the files of batches that are empty; with the whole source its ledger, its downloads, and what `cache/`
-    remembers of it.
+    """Erase the clusters and maps that may show pictures of them, and the files of batches that are empty; with the
+    whole source its ledger, its downloads, and what `cache/` remembers of it.
 
     Raises:
         StoreError: one is not empty.
     """
+    erase_pictures(store)
     for batch in wanted.batches:
         erase_batch(store, batch)
     if not wanted.whole:

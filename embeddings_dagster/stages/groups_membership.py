@@ -1,6 +1,7 @@
 """Which group each picture of a source is in, by a field of the records or by a CSV file."""
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from embeddings_dagster.catalog import Catalogue, Filter, Record
 from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import WHOLE
 from embeddings_dagster.settings_sources import GroupSettings
+from embeddings_dagster.sources.lenient_json import decode
 from embeddings_dagster.store import Store
 
 PAGE = 10_000  # records read at one time
@@ -64,13 +66,12 @@ def groups_by_file(path: Path, source: str, images: Sequence[str]) -> Iterator[t
 def _read(path: Path) -> Mapping[str, str]:
     remedy = "correct it, or `groups` of the source"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            columns = {name.strip().casefold(): name for name in reader.fieldnames or () if name}
-            if ID not in columns or GROUP not in columns:
-                raise SourceError(f"the groups file {path} has no columns {ID} and {GROUP}; {remedy}")
-            rows = [(row[columns[ID]] or "", row[columns[GROUP]] or "") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(decode(path.read_bytes()), newline=""))
+        columns = {name.strip().casefold(): name for name in reader.fieldnames or () if name}
+        if ID not in columns or GROUP not in columns:
+            raise SourceError(f"the groups file {path} has no columns {ID} and {GROUP}; {remedy}")
+        rows = [(row[columns[ID]] or "", row[columns[GROUP]] or "") for row in reader]
+    except (OSError, csv.Error) as error:
         raise SourceError(f"the groups file {path} cannot be read ({error}); {remedy}") from error
     # Ids are written as people see them; in the store they are escaped.
     found = {}

@@ -49,6 +49,17 @@ def opened_source(
     )
 
 
+def default_model(settings: Settings) -> str:
+    """The model that is asked where none is named: the first that knows words, else the first.
+
+    Raises:
+        UnknownItem: the settings name none.
+    """
+    if not settings.models:
+        raise UnknownItem("the settings name no model; add one under `models`")
+    return next((name for name, model in settings.models.items() if model.reads_text), next(iter(settings.models)))
+
+
 def model_settings(settings: Settings, name: str) -> ModelSettings:
     """Raises:
     UnknownItem: no such model in the settings.

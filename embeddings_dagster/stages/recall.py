@@ -15,6 +15,7 @@ from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.index import FLAT, Generation, Generations, Segment, SegmentEntry, SegmentRecall
 from embeddings_dagster.index.recall import K, recall_of, summary
 from embeddings_dagster.index.scores import Vector
+from embeddings_dagster.stages.compact_plan import falls_short
 from embeddings_dagster.stages.index_checks import CheckResult
 from embeddings_dagster.store import Store
 
@@ -156,12 +157,20 @@ def index_recall_meets_target(
         "segments": [_segment_detail(segment) for segment in found.segments],
     }
     if short:
-        remedy = "`embeddings index compact` builds it anew with what the settings ask for now"
-        return CheckResult(False, f"recall@{K} below {target}: {'; '.join(short)}. {remedy}", detail=detail)
+        return CheckResult(
+            False, f"recall@{K} below {target}: {'; '.join(short)}. {_remedy(found, target)}", detail=detail
+        )
     if not found.recall.queries:
         return CheckResult(True, "every search is exact", detail=detail)
     said = f"recall@{K} {found.recall.mean}, worst tenth {found.recall.worst_decile}, asked for {target}"
     return CheckResult(True, said, detail=detail)
+
+
+def _remedy(found: IndexRecall, target: float) -> str:
+    anew = "`embeddings index compact` builds it anew with what the settings ask for now"
+    if any(falls_short(segment.tuned, target) for segment in found.segments):
+        return anew
+    return f"Raise `index.recall_target`; then {anew}"
 
 
 def _shortfalls(segment: MeasuredSegment, target: float) -> Iterator[str]:

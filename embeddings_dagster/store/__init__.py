@@ -21,7 +21,7 @@ misread.
 
 from embeddings_dagster.store.chain import Chain
 from embeddings_dagster.store.consumed import Consumed
-from embeddings_dagster.store.erase import datasets_of, erase_batch, erase_ledger
+from embeddings_dagster.store.erase import datasets_of, erase_batch, erase_generations, erase_ledger
 from embeddings_dagster.store.files import Files, Stat
 from embeddings_dagster.store.heads import Head, Heads
 from embeddings_dagster.store.ledger import Ledger, LedgerBatch, LedgerManifest
@@ -59,5 +59,6 @@ __all__ = [
     "Writer",
     "datasets_of",
     "erase_batch",
+    "erase_generations",
     "erase_ledger",
 ]

@@ -1,12 +1,14 @@
-"""Erasing what was emptied: a batch with all of its versions, and a ledger.
+"""Erasing what was emptied, a batch with all of its versions, and a ledger; and what can be made anew.
 
 In an order that a kill cannot turn into a resurrection: older versions go first, the newest, which is empty, goes last,
 and only then the files that none of them names any more. Erasing again finishes what was begun.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from embeddings_dagster.errors import StoreError
+from embeddings_dagster.store.generations import GenerationChain
 from embeddings_dagster.store.store import SINGLE_DATASETS, Store
 from embeddings_dagster.store.versions import Versions
 
@@ -36,6 +38,11 @@ def erase_ledger(store: Store, source: str) -> None:
     if newest is not None and any(entry.live for entry in newest.batches.values()):
         raise StoreError(f"the ledger of source {source} is not empty; report this as a bug")
     _erase(store, ledger.versions, ledger.folder)
+
+
+def erase_generations(store: Store, chain: GenerationChain[Any]) -> None:
+    """Erase every generation of something that can be made anew."""
+    _erase(store, chain.versions, chain.folder)
 
 
 def datasets_of(store: Store, batch: str) -> Iterator[str]:

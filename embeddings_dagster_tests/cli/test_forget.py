@@ -11,6 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from embeddings_dagster.defs.build import project_defs
+from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.settings import load_settings
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.cli.command import COMMAND, environment
@@ -77,6 +79,30 @@ def test_a_source_out_of_the_settings_keeps_its_data_until_it_is_forgotten(two_s
     with dg.DagsterInstance.from_config(str(two_sources / ".dagster")) as instance:
         assert instance.get_dynamic_partitions("image_batches") == ["more__000001"]
     assert "nothing was launched" in command("run").out
+
+
+def test_what_analyses_show_of_it_is_gone_at_once(two_sources: Path, command: Command) -> None:
+    """Thumbnails in the map, ids in the clusters, and the pictures that Dagster's event log shows."""
+    shutil.copy2(two_sources / "pics" / "pizza.png", two_sources / "more" / "slice.png")
+    assert command("run").code == 0
+    with dg.DagsterInstance.from_config(str(two_sources / ".dagster")) as instance:
+        project = Project(load_settings(two_sources / "embeddings.yaml"))
+        job = project_defs(project).resolve_job_def("analyse")
+        assert job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert '"representative": "more:slice.png"' in command("duplicates", "--json").out
+    assert command("export", "npy", "--source", "more").code == 0
+    answer = command("forget", "pics", "--yes")
+    assert answer.code == 0, answer.err
+    assert re.search(r"stays: \S*exports: exports, which are yours", answer.err)
+    root = two_sources / "data" / "analysis"
+    assert {path.relative_to(root).parts[0] for path in root.rglob("*") if path.is_file()} == {"canaries"}
+    with dg.DagsterInstance.from_config(str(two_sources / ".dagster")) as instance:
+        for asset in ("near_duplicates", "embedding_map"):
+            assert instance.fetch_materializations(dg.AssetKey(asset), limit=1).records == []
+        assert instance.fetch_materializations(dg.AssetKey("clip_canaries"), limit=1).records != []
+    assert command("duplicates").code == 1
+    assert {each.partition(":")[0] for each in found(command, "pizza")} == {"more"}
+    assert json.loads(command("duplicates", "--refresh", "--json").out)["listed"] == []
 
 
 def test_a_source_that_comes_back_is_made_anew(two_sources: Path, command: Command) -> None:

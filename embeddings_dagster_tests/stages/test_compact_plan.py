@@ -1,9 +1,12 @@
 """Which segments become one: full tiers, lowest first; then what is worn; nothing larger than it may be."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embeddings_dagster.index import DeletionsEntry, SegmentEntry
+from embeddings_dagster.index import DeletionsEntry, SegmentEntry, SegmentRecall
+from embeddings_dagster.index.recall import KindRecall
 from embeddings_dagster.stages.compact_plan import (
     DEAD_SHARE,
     FAN_OUT,
@@ -72,7 +75,18 @@ def test_a_segment_with_more_than_a_fifth_dead_is_written_again_the_worst_first(
 def test_a_segment_that_is_too_large_is_cut_when_it_is_written_again() -> None:
     assert planned(250, most=100) is None
     large = segment("a", 250, 100)
-    assert next_merge([large], 100) == Merge((large,), (100, 100, 50))
+    assert next_merge([large], 100) == Merge((large,), (83, 83, 84))
+
+
+def test_what_was_tuned_for_less_than_is_asked_for_is_written_again() -> None:
+    def tuned(name: str, target: float, mean: float) -> SegmentEntry:
+        kinds = (KindRecall("rows", 256, 32, mean, mean, ()),)
+        return replace(segment(name, 50_000), recall=SegmentRecall(target, 10, 32, kinds))
+
+    low, high = tuned("low", 0.9, 0.93), tuned("high", 0.9, 0.97)
+    assert next_merge([high, low], recall_target=0.9) is None
+    assert next_merge([high, low], recall_target=0.95) == Merge((low,), (50_000,))
+    assert next_merge([tuned("best", 0.95, 0.94)], recall_target=0.95) is None, "tuning it again would change nothing"
 
 
 def test_a_segment_without_a_live_row_vanishes() -> None:

@@ -121,6 +121,14 @@ def test_ids_may_be_whole_or_local_or_without_extension_in_any_dress(sample: Gal
     assert (cohesion_of.pictures, cohesion_of.outside, len(cohesion_of.groups)) == (30, 0, 3)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_file_as_spreadsheets_save_it_is_read(sample: Gallery, tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "groups.csv"
+    rows = [f"{each.stem},é{folder}\r\n" for folder in FOLDERS for each in sorted((EMOJI / folder).iterdir())[:10]]
+    file.write_bytes(("id,group\r\n" + "".join(rows)).encode(encoding))
+    assert {each.group for each in found(sample, GroupSettings(file=file)).groups} == {f"é{each}" for each in FOLDERS}
+
+
 def test_a_field_of_the_records_makes_groups(sample: Gallery) -> None:
     with pytest.raises(SourceError, match="leaves nothing to compare"):
         found(sample, GroupSettings(field="title"))  # each has its own

@@ -12,6 +12,7 @@ from embeddings_dagster.errors import Stopped
 from embeddings_dagster.index import Block, Generation, SegmentEntry
 from embeddings_dagster.settings import IndexSettings, Settings
 from embeddings_dagster.settings_models import ModelSettings
+from embeddings_dagster.stages.compact import compact_index
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.index_segments import cut, make_segment, segment_sizes
 from embeddings_dagster.stages.plain_queries import PLAIN_QUERIES
@@ -129,6 +130,20 @@ def test_the_check_passes_at_the_target_and_fails_below_it(checked: Checked) -> 
     assert "recall@10 below 0.99999" in failed.description
     assert "was tuned to" in failed.description
     assert "embeddings index compact" in failed.description
+
+
+def test_a_raised_target_is_met_again_after_the_compaction_that_the_check_names(tmp_path: Path) -> None:
+    low = stage(tmp_path, recall_target=0.3)
+    entry = made(low)
+    generations = generations_of(low.store)
+    generations.commit(None, replace(manifest(entry), dimension=WIDE))
+    target = 0.9999
+    before = index_recall_meets_target(low.store, "toy", TOY, target)
+    assert not before.passed
+    assert ". `embeddings index compact` builds it anew" in before.description
+    report = compact_index(stage(tmp_path, recall_target=target), "toy", TOY)
+    assert (report.merges, report.finished, report.rows) == (1, True, 6_000)
+    assert index_recall_meets_target(low.store, "toy", TOY, target).passed
 
 
 def test_a_graph_that_lost_its_way_fails_the_check(tmp_path: Path) -> None:
