@@ -117,12 +117,11 @@ def still_served(
     answers, holds = [], []
     for model, identity in identities.items():
         record = serving(store, model)
-        fingerprints = {identity.fp12, *([record.fingerprint[:12]] if record else [])}
-        for fp12 in sorted(fingerprints):
+        for fp12 in store.files.folders(f"indexes/{model}"):
             index = Generations(store, model, fp12)
             newest = index.latest()
             taken = set(newest.consumed) & set(batches) if newest else set()
-            if taken and fp12 != identity.fp12:
+            if taken and record is not None and fp12 == record.fp12 != identity.fp12:
                 answers.append(model)
             if newest is not None and newest.segments:
                 holds.append(index.folder)

@@ -98,10 +98,20 @@ def index_rollback(context: StageContext, model: str, generation: int | None = N
 
 
 def _before(generations: Generations, base: GenerationManifest) -> int:
-    """The generation to go back to; the number below all that there are, where there is none."""
+    """The generation to go back to.
+
+    Raises:
+        UnknownItem: there is none that was made of other batches.
+    """
     older = [number for number in generations.numbers() if number < (base.restores or base.version)]
     others = (number for number in reversed(older) if generations.get(number).consumed != base.consumed)
-    return next(others, min(older, default=base.restores or base.version) - 1)
+    found = next(others, None)
+    if found is None:
+        raise UnknownItem(
+            f"the index of {generations.model} has no earlier generation that was made of other batches; "
+            "`embeddings index list` shows those there are, and any of them may be named"
+        )
+    return found
 
 
 def index_release(context: StageContext, model: str) -> GenerationManifest:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,8 @@ import pytest
 from embeddings_dagster.defs.build import project_defs
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.settings import load_settings
-from embeddings_dagster.store import Store
+from embeddings_dagster.store import Failure, Store
+from embeddings_dagster.store.tables import embeddings
 from embeddings_dagster_tests.cli.command import COMMAND, environment
 from embeddings_dagster_tests.cli.conftest import SAMPLE, Command
 
@@ -103,6 +105,17 @@ def test_what_analyses_show_of_it_is_gone_at_once(two_sources: Path, command: Co
     assert command("duplicates").code == 1
     assert {each.partition(":")[0] for each in found(command, "pizza")} == {"more"}
     assert json.loads(command("duplicates", "--refresh", "--json").out)["listed"] == []
+
+
+def test_vectors_of_a_former_fingerprint_go_too(two_sources: Path, command: Command) -> None:
+    """No run empties them: nobody asks for that fingerprint any more."""
+    chain = opened(two_sources).chain("embeddings/clip/0123456789ab", BATCH)
+    writer = chain.writer(embeddings(2), run_id="run", label={"fingerprint": "0123456789ab" + "f" * 52})
+    writer.fail(Failure("pics:pizza.png", 0, "bad", "clip", "OutOfMemory", "too large", True, datetime.now(UTC)))
+    writer.finish(inputs={}, total=1)
+    answer = command("forget", "pics", "--yes")
+    assert answer.code == 0, answer.err
+    assert files_of(two_sources, "pics") == []
 
 
 def test_a_source_that_comes_back_is_made_anew(two_sources: Path, command: Command) -> None:

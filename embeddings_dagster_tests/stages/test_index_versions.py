@@ -36,7 +36,7 @@ def test_rolling_back_again_goes_one_further(world: World) -> None:
     index_rollback(world.context, MODEL)
     assert index_rollback(world.context, MODEL).restores == 1
     assert images(world) == {"art:a"}
-    with pytest.raises(UnknownItem, match="no generation 0"):
+    with pytest.raises(UnknownItem, match="no earlier generation that was made of other batches"):
         index_rollback(world.context, MODEL)
 
 
