@@ -21,6 +21,7 @@ K = 10
 TARGET = 0.95
 LADDER = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 QUERIES = 300  # of each kind
+FEW = 50  # of them among a million rows, of which each exact answer takes a fifth of a second
 ROUNDS = 5
 
 Search = Callable[[Vectors], list[int]]  # a query (D,) in, the rows of its ten nearest out
@@ -35,11 +36,11 @@ class Truth:
     texts: np.ndarray  # bool (queries,)
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Truth":
-        pictures, _ = POPULATION.pictures(QUERIES, seed=101)
-        queries = np.concatenate([pictures, POPULATION.texts(QUERIES, seed=102)])
+    def of(cls, vectors: Vectors, count: int) -> "Truth":
+        pictures, _ = POPULATION.pictures(count, seed=101)
+        queries = np.concatenate([pictures, POPULATION.texts(count, seed=102)])
         nearest = [np.argsort(-(vectors @ query), kind="stable")[:K] for query in queries]
-        return cls(queries, np.array(nearest), np.arange(len(queries)) >= QUERIES)
+        return cls(queries, np.array(nearest), np.arange(len(queries)) >= count)
 
     def recall(self, search: Search) -> Figures:
         """|found ∩ nearest| / 10: the mean of each kind, and of the tenth of all queries where it is least."""
@@ -65,7 +66,7 @@ def contest(project: Project, *, libraries: bool) -> Figures:
 
     generation = project.generation()
     vectors = np.concatenate([segment.vectors(slice(None)) for segment in generation.segments])
-    truth = Truth.of(vectors)
+    truth = Truth.of(vectors, QUERIES if libraries else FEW)
     contestants = {"exact FAISS": exact(vectors), "ours": ours(project)}
     if libraries:
         contestants |= {"hnswlib": hnswlib_one(vectors), "usearch": usearch_one(vectors)}
