@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from embeddings_dagster import __version__
 from embeddings_dagster.errors import ExportFailed
@@ -22,28 +22,11 @@ from embeddings_dagster.exports.report import ExportedFile
 from embeddings_dagster.exports.target import MAKER, Target, require_free
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.held import held
+from embeddings_dagster.store.hashed import Hashed
 from embeddings_dagster.store.steps import reached
 
 PREFIX = ".embeddings-export-"
 ABANDONED = 24 * 3600  # seconds after which what a killed export left is taken away by the next one
-
-
-class HashedFile:
-    """A file that is being written; hashes and counts what passes."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self._digest = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        self.bytes += len(data)
-        return self._handle.write(data)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
 
 
 class Staging:
@@ -59,10 +42,10 @@ class Staging:
         return self._folder / name
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[HashedFile]:
+    def writing(self, name: str) -> Iterator[Hashed]:
         """A handle to write a file of the export."""
         with self.path(name).open("xb") as handle:
-            hashed = HashedFile(handle)
+            hashed = Hashed(handle)
             yield hashed
             handle.flush()
             os.fsync(handle.fileno())

@@ -4,10 +4,9 @@ A segment holds the vectors twice: `index.faiss`, which plain faiss opens, and `
 from which an index of another kind can be built again.
 """
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from embeddings_dagster.index.copies import Copies
 from embeddings_dagster.index.library import library
 from embeddings_dagster.index.manifest import FLAT, DeletionsEntry, FileEntry, SegmentEntry
 from embeddings_dagster.store import Files
+from embeddings_dagster.store.hashed import Hashed
 from embeddings_dagster.store.parts import write_part
 from embeddings_dagster.store.steps import reached
 
@@ -44,24 +44,6 @@ class Block(NamedTuple):
     rows: pa.RecordBatch
     batch: str
     vectors: Vectors
-
-
-class _Sink:
-    """Hashes and counts what passes, so that the promise is of the bytes that were meant."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        self._bytes += len(data)
-        return self._handle.write(data)
-
-    @property
-    def entry(self) -> FileEntry:
-        return FileEntry(self._bytes, self._digest.hexdigest())
 
 
 def write_segment(
@@ -95,7 +77,7 @@ def write_rows(
     tables: list[pa.RecordBatch] = []
     count = 0
     with files.writing(f"{folder}/segments/{name}/{VECTORS}") as handle:
-        vectors = _Sink(handle)
+        vectors = Hashed(handle)
         _write_header(vectors, "<f4", (rows, dimension))
         for block in blocks:
             if block.vectors.shape != (len(block.rows), dimension):
@@ -106,24 +88,24 @@ def write_rows(
         if count != rows:
             raise StoreError(f"{count} vectors where {rows} were announced; the segment was not written")
     written = write_part(files, f"{folder}/segments/{name}/{ROWS}", ROWS_SCHEMA, tables, ROW_GROUP_BYTES)
-    return {VECTORS: vectors.entry, ROWS: FileEntry(written.bytes, written.sha256)}
+    return {VECTORS: _entry(vectors), ROWS: FileEntry(written.bytes, written.sha256)}
 
 
 def write_faiss(files: Files, folder: str, name: str, index: Any) -> FileEntry:
     """The index of a segment."""
     with files.writing(f"{folder}/segments/{name}/{INDEX}") as handle:
-        sink = _Sink(handle)
+        sink = Hashed(handle)
         library().write_index(index, library().PyCallbackIOWriter(sink.write))
-    return sink.entry
+    return _entry(sink)
 
 
 def write_copies(files: Files, folder: str, name: str, copies: Copies) -> FileEntry:
     """Which rows of a segment are not in its index, and what they are copies of."""
     with files.writing(f"{folder}/segments/{name}/{COPIES}") as handle:
-        sink = _Sink(handle)
+        sink = Hashed(handle)
         _write_header(sink, "<i4", (2, len(copies)))
         sink.write(np.stack([copies.labels, copies.nodes]).astype("<i4").tobytes())
-    return sink.entry
+    return _entry(sink)
 
 
 def discard_segment(files: Files, folder: str, name: str) -> None:
@@ -148,8 +130,12 @@ def write_deletions(files: Files, folder: str, labels: npt.NDArray[np.int64]) ->
     """Write the dead rows of a segment, ascending, as a new file under `folder`."""
     file = f"deletions/{uuid.uuid4().hex}.npy"
     with files.writing(f"{folder}/{file}") as handle:
-        sink = _Sink(handle)
+        sink = Hashed(handle)
         _write_header(sink, "<i8", labels.shape)
         sink.write(labels.astype("<i8").tobytes())
     reached("deletions:written")
-    return DeletionsEntry(file, len(labels), *sink.entry)
+    return DeletionsEntry(file, len(labels), *_entry(sink))
+
+
+def _entry(written: Hashed) -> FileEntry:
+    return FileEntry(written.bytes, written.sha256)

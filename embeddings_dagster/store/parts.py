@@ -4,7 +4,6 @@ Every page carries a checksum that reading verifies, so a bit that flips after t
 error too, and never a value.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
@@ -16,6 +15,7 @@ from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.checked import REMEDY
 from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.hashed import Hashed
 
 # A thread of Arrow's may hold on to the Python handle for a moment after a read, and a process that ends in that moment
 # is aborted (3 of 100 short commands were). So no thread but the reader's gets it.
@@ -31,39 +31,13 @@ class Written(NamedTuple):
     sha256: str
 
 
-class _Hashing:
-    """A sink that hashes what passes: the promise is of the bytes meant to be written, not of those read back."""
-
-    closed = False
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self._digest = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        self.bytes += len(data)
-        return self._handle.write(data)
-
-    def flush(self) -> None:
-        self._handle.flush()
-
-    def close(self) -> None:
-        self.closed = True
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-
 def write_part(
     files: Files, path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], row_group_bytes: int
 ) -> Written:
     """Write one part. Row groups close before they would pass `row_group_bytes` (of Arrow memory), if rows allow."""
     rows = 0
     with files.writing(path) as handle:
-        sink = _Hashing(handle)
+        sink = Hashed(handle)
         with pq.ParquetWriter(sink, schema, **_options(schema)) as writer:
             for group in _groups(batches, row_group_bytes):
                 writer.write_table(pa.Table.from_batches(group, schema), row_group_size=sum(map(len, group)))
