@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 K = 10  # what a promise of recall is about
 TIE = 1e-6  # scores that differ by less are equal: float32's sums of 512 products differ by up to 3e-7
-ONE_SIDED_95 = 1.645  # standard errors below the mean
+ONE_SIDED_95, ONE_SIDED_99 = 1.645, 2.326  # standard errors from the mean
 
 Values = npt.NDArray[np.floating]
 
@@ -89,9 +89,13 @@ def summary(recalls: Sequence[float]) -> tuple[float, float]:
     return float(ordered.mean()), float(ordered[: max(1, len(ordered) // 10)].mean())
 
 
+def standard_error(recalls: Sequence[float]) -> float:
+    """Of the mean of a sample."""
+    values = np.asarray(recalls, np.float64)
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
 def keeps(recalls: Sequence[float], target: float) -> bool:
     """Whether recalls of a sample show that the mean of all queries meets the target: the lower end of the 95 %
     confidence interval does. So few queries have to do better than many, and noise alone rarely passes."""
-    values = np.asarray(recalls, np.float64)
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return bool(values.mean() - ONE_SIDED_95 * error >= target)
+    return bool(np.mean(recalls) - ONE_SIDED_95 * standard_error(recalls) >= target)

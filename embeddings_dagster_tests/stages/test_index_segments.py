@@ -16,7 +16,7 @@ from embeddings_dagster.stages.compact import compact_index
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.index_segments import cut, make_segment, segment_sizes
 from embeddings_dagster.stages.plain_queries import PLAIN_QUERIES
-from embeddings_dagster.stages.recall import index_recall, index_recall_meets_target
+from embeddings_dagster.stages.recall import Measured, index_recall, index_recall_meets_target
 from embeddings_dagster.stages.text_queries import query_texts, text_queries
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.index.clustered import WIDE, blocks, index_vectors
@@ -130,6 +130,13 @@ def test_the_check_passes_at_the_target_and_fails_below_it(checked: Checked) -> 
     assert "recall@10 below 0.99999" in failed.description
     assert "was tuned to" in failed.description
     assert "embeddings index compact" in failed.description
+
+
+def test_a_mean_is_below_the_target_only_where_more_than_the_luck_of_the_draw_says_so() -> None:
+    assert not Measured(0.94, 0.5, 200, 0.01).is_below(0.95)
+    assert Measured(0.92, 0.5, 200, 0.01).is_below(0.95)
+    assert Measured(0.9499, 0.9, 200, 0.0).is_below(0.95)
+    assert not Measured().is_below(1)
 
 
 def test_a_raised_target_is_met_again_after_the_compaction_that_the_check_names(tmp_path: Path) -> None:
