@@ -176,7 +176,8 @@ def _million(steps: Mapping[str, list[Any]], rows: int) -> Iterator[str]:
     memory = (built["peak"] - built["baseline"]) / 2**20
     yield (
         f"Built from nothing in {built['wall'] / 60:.0f} minutes ({built['cpu']:,.0f} CPU-seconds), with "
-        f"{memory:,.0f} MiB of memory, mapped files among it, into {len(built['segments'])} segment(s), {built['bytes'] / 2**30:.1f} GiB."
+        f"{memory:,.0f} MiB of memory, mapped files among it, into {len(built['segments'])} segment(s), "
+        f"{built['bytes'] / 2**30:.1f} GiB."
     )
     if "opening" in steps:
         yield f"Opened in {_spread(steps['opening'][0]['wall_ms'], '{:.0f}')} ms.\n"
