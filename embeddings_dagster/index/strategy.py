@@ -1,6 +1,6 @@
 """How a graph is searched among some of its rows only: which way is the cheapest that keeps the recall. Pure.
 
-A selector inside the graph loses recall (.48 at one row in twenty). So the graph is asked for a longer list, as if
+A selector inside the graph loses recall (.57 at one row in twenty). So the graph is asked for a longer list, as if
 there were no filter, and the rows that are allowed are picked from that. A list is complete at its head and not at its
 end: an answer counts when its last hit lies in the first third, whatever the filter has to do with the query. Where it
 does not, the list doubles, until looking at every allowed row costs less.
