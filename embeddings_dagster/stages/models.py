@@ -132,8 +132,7 @@ def registry(store: Store, name: str) -> Versions:
 
 
 def _read(versions: Versions) -> Body:
-    numbers = versions.numbers()
-    return versions.read(numbers[-1]) if numbers else {"version": 0, "serving": None, "records": []}
+    return versions.newest(versions.read) or {"version": 0, "serving": None, "records": []}
 
 
 def _record(name: str, entry: Mapping[str, Any], serves: str | None) -> ModelRecord:

@@ -14,7 +14,7 @@ for another.
 
 Memory holds the part in hand, or a row group, whatever a batch weighs. The cache may be deleted at any time. Storage
 that cannot create a file exclusively is refused for writing. A store written by a newer release is refused, not
-misread.
+misread. One written by an older release is read and gone on from as it is.
 
 `embeddings_dagster_tests/store/test_promise.py` names the tests of each sentence.
 """

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pyarrow as pa
 
-from embeddings_dagster.errors import StoreError
+from embeddings_dagster.errors import MissingFile, StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.files import Files
@@ -38,16 +38,11 @@ class Chain:
 
     def head(self) -> Manifest | None:
         """The highest version, complete or not: for a writer that goes on from it."""
-        numbers = self.versions.numbers()
-        return self.get(numbers[-1]) if numbers else None
+        return self.versions.newest(self.get)
 
     def latest(self) -> Manifest | None:
         """The highest complete version: for everybody else."""
-        for number in reversed(self.versions.numbers()):
-            manifest = self.get(number)
-            if manifest.complete:
-                return manifest
-        return None
+        return self.versions.newest(self.get, lambda manifest: manifest.complete)
 
     def get(self, version: int) -> Manifest:
         """One version. Raises MissingFile, CorruptFile, FormatTooNew."""
@@ -77,7 +72,11 @@ class Chain:
         With `keys`, only those rows; row groups without any are not read.
         """
         for entry in manifest.parts:
-            yield from self._scan_part(entry, columns, keys)
+            try:
+                yield from self._scan_part(entry, columns, keys)
+            except MissingFile as error:
+                self._raise_given_up(manifest, error)
+                raise
 
     def _scan_part(
         self, entry: PartEntry, columns: Sequence[str] | None, keys: Container[Key] | None
@@ -106,8 +105,20 @@ class Chain:
         """The failures of a version, by key."""
         if manifest.failures is None:
             return []
-        with self.part(manifest.failures.file, manifest.failures.sha256) as part:
-            return [Failure(**row) for row in part.read().to_pylist()]
+        try:
+            with self.part(manifest.failures.file, manifest.failures.sha256) as part:
+                return [Failure(**row) for row in part.read().to_pylist()]
+        except MissingFile as error:
+            self._raise_given_up(manifest, error)
+            raise
+
+    def _raise_given_up(self, manifest: Manifest, error: MissingFile) -> None:
+        """Say so where a file is missing because the whole version is: it was resolved before `gc` gave it up."""
+        if manifest.version not in self.versions.numbers():
+            raise MissingFile(
+                f"{self.versions.what}: version {manifest.version} was given up for newer ones while it was read, and "
+                "files of it are gone. Read the newest."
+            ) from error
 
     def path(self, file: str) -> str:
         """A manifest's file name as a path under the store's root."""

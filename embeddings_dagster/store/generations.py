@@ -48,8 +48,7 @@ class GenerationChain(Generic[Generation]):
 
     def latest(self) -> Generation | None:
         """The newest generation. Raises CorruptFile, FormatTooNew."""
-        numbers = self.numbers()
-        return self.get(numbers[-1]) if numbers else None
+        return self.versions.newest(lambda number: self._parse(self.versions.read(number)))
 
     def get(self, number: int) -> Generation:
         """One generation.

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.store.files import Stat
 from embeddings_dagster.store.manifest import Counts
+from embeddings_dagster.store.migrations import FORMAT_VERSION
 from embeddings_dagster.store.remembered import Remembered, transaction
 
 if TYPE_CHECKING:
     from embeddings_dagster.store.store import Store
 
-TABLES = """create table if not exists heads (dataset text, batch text, newest text, size integer, mtime_ns integer,
-    identity text, said text, primary key (dataset, batch)) without rowid -- said: 2"""  # counted up with what it holds
+# What is said in it is counted up; and what a newer release could read is not remembered for this one.
+TABLES = f"""create table if not exists heads (dataset text, batch text, newest text, size integer, mtime_ns integer,
+    identity text, said text, primary key (dataset, batch)) without rowid -- said: 2, format: {FORMAT_VERSION}"""
 KEPT = 500  # manifests opened between two times that what they say is written down
 
 NOTHING = Counts(0, 0, 0)

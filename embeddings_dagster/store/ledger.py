@@ -127,14 +127,14 @@ class Ledger:
         Raises:
             CorruptFile, FormatTooNew: it cannot be used.
         """
-        numbers = self.versions.numbers()
-        if not numbers:
-            return None
-        stat = self._files.stat(self.versions.path(numbers[-1]))
+        return self.versions.newest(self._remembered)
+
+    def _remembered(self, number: int) -> LedgerManifest:
+        stat = self._files.stat(self.versions.path(number))
         known = self._newest.get(self.source)
-        if known is not None and (known.manifest.version, known.stat) == (numbers[-1], stat):
+        if known is not None and (known.manifest.version, known.stat) == (number, stat):
             return known.manifest
-        manifest = self.get(numbers[-1])
+        manifest = self.get(number)
         if stat is not None:
             self._newest[self.source] = Newest(manifest, stat)
         return manifest

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from embeddings_dagster.ids import Key
+from embeddings_dagster.store.migrations import FORMAT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ class PartEntry:
 
 @dataclass(frozen=True, slots=True)
 class FailuresEntry:
-    """The one file that holds all failures of a version."""
+    """The one file that holds all failures of a version. `bytes` is None where a release that did not say it wrote."""
 
     file: str
     rows: int
     sha256: str
+    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Manifest:
     inputs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     recipe: str | None = None
     fingerprint: str | None = None
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION
     self_sha256: str = ""
 
     @property

@@ -22,7 +22,7 @@ SUPERSEDED = "only versions before the newest complete one need it: delete it, o
 
 
 class _Expected(NamedTuple):
-    """What a manifest says of a file; of a failures file it does not say the bytes."""
+    """What a manifest says of a file; of a failures file those of format 1 do not say the bytes."""
 
     sha256: str
     rows: int
@@ -105,7 +105,7 @@ def _files(manifests: Mapping[int, Manifest]) -> dict[str, _Expected]:
         for part in manifest.parts:
             files[part.file] = _Expected(part.sha256, part.rows, part.bytes)
         if failures := manifest.failures:
-            files[failures.file] = _Expected(failures.sha256, failures.rows, None)
+            files[failures.file] = _Expected(failures.sha256, failures.rows, failures.bytes)
     return files
 
 

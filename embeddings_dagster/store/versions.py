@@ -1,20 +1,21 @@
 """A folder of numbered, sealed JSON documents. Creating the next one is the commit.
 
 Its promise: a document that is read is the one that was written, to the byte, and each number has one author. Used for
-manifests of every kind: rows, ledgers, and whatever else in the project has versions.
+manifests of every kind: rows, ledgers, and whatever else in the project has versions. Those of earlier formats are
+read as if they were of the present one; those of later ones are refused.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from embeddings_dagster.errors import CommitConflict, CorruptFile, FormatTooNew, MissingFile
 from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.migrations import FORMAT_VERSION, upgraded
 from embeddings_dagster.store.steps import reached
 
-FORMAT_VERSION = 1
 SEAL = "self_sha256"
 NAME = re.compile(r"([0-9]{8})\.json")
 
@@ -23,6 +24,8 @@ NAME = re.compile(r"([0-9]{8})\.json")
 _SEALED = re.compile(rb'\n"self_sha256": "([0-9a-f]{64})"(,?)(?=\n)')
 _SEALED_INDENTED = re.compile(rb'\n "self_sha256": "([0-9a-f]{64})"(,?)(?=\n)')
 _compact = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+Read = TypeVar("Read")
 
 
 def seal(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +57,8 @@ def _joined(lines: Mapping[str, str]) -> bytes:
 
 
 def unseal(data: bytes, path: str) -> dict[str, Any]:
-    """The document in `data`, proven to be what was sealed; nothing is encoded again for that.
+    """The document in `data`, proven to be what was sealed, and then brought to the present format; nothing is encoded
+    again for that.
 
     Raises:
         CorruptFile: not a byte of it may differ.
@@ -62,16 +66,18 @@ def unseal(data: bytes, path: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(data)
-        version = int(document["format_version"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        version = document["format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _corrupt(path) from error
+    if type(version) is not int or version < 1:
+        raise _corrupt(path)
     if version > FORMAT_VERSION:
         raise FormatTooNew(
             f"{path} has format {version}; this release reads up to {FORMAT_VERSION}. Upgrade embeddings-dagster."
         )
     if not _is_whole(data, document):
         raise _corrupt(path)
-    return dict(document)
+    return upgraded(document)
 
 
 def _is_whole(data: bytes, document: Mapping[str, Any]) -> bool:
@@ -120,21 +126,37 @@ class Versions:
             raise MissingFile(f"{self.what} has no version {number}: {path} is missing. Read the newest.") from error
         return unseal(data, self._files.url(path))
 
+    def newest(self, read: Callable[[int], Read], wanted: Callable[[Read], bool] = lambda _: True) -> Read | None:
+        """The newest version that is `wanted`, by `read`. What was listed and is gone when it is read was given up for
+        newer ones, and those are looked at then. Raises what `read` does."""
+        while True:
+            numbers = self.numbers()
+            try:
+                return next(filter(wanted, map(read, reversed(numbers))), None)
+            except MissingFile:
+                if self.numbers()[-1:] == numbers[-1:]:
+                    raise
+
     def create(self, number: int, body: Mapping[str, Any]) -> dict[str, Any]:
         """Commit `body` as version `number`; returns the sealed document. A long list may be an iterator.
 
         Raises:
-            CommitConflict: that version exists, and is not this one.
+            CommitConflict: that version exists, and is not this one; or a newer one does, and it was given up.
         """
         document, data = _sealed(body)
+        if any(there > number for there in self.numbers()):  # its name may be free again, but its time is over
+            raise self._conflict(number)
         try:
             self._files.create(self.path(number), data)
         except FileExistsError as error:
             # A reply that got lost on the way makes a client try again and meet its own file.
             if self.read(number)[SEAL] != document[SEAL]:
-                raise CommitConflict(
-                    f"{self.what}: version {number} was committed by another writer first. Nothing is damaged; "
-                    "what this one had not committed is planned again from the newest version by the next run."
-                ) from error
+                raise self._conflict(number) from error
         reached("manifest:created")
         return document
+
+    def _conflict(self, number: int) -> CommitConflict:
+        return CommitConflict(
+            f"{self.what}: version {number} was committed by another writer first. Nothing is damaged; "
+            "what this one had not committed is planned again from the newest version by the next run."
+        )

@@ -54,7 +54,7 @@ class Writer:
         self._rows = self._base.places
         self._digests: dict[Key, bytes] = {}
         self._failed = dict(self._base.failed)
-        self._failures = self.base.failures if self.base else None
+        self._failures = self._sized(self.base.failures) if self.base and self.base.failures else None
         self._failures_changed = self._base.lost_failures
         self._changed = self._base.lost_rows or self._base.lost_failures
         self._open: OpenPart | None = None
@@ -210,6 +210,11 @@ class Writer:
         self._failures, self._failures_changed, self._changed = failures, False, False
         return self._last
 
+    def _sized(self, failures: FailuresEntry) -> FailuresEntry:
+        """The entry of the base, with the bytes that releases before did not say."""
+        stat = None if failures.bytes is not None else self._chain.store_files.stat(self._chain.path(failures.file))
+        return replace(failures, bytes=stat.size) if stat else failures
+
     def _current_entries(self) -> list[PartEntry]:
         return [replace(e, dead=tuple(sorted(d))) for e, d in zip(self._entries, self._dead, strict=True)]
 
@@ -234,7 +239,7 @@ class Writer:
         batch = pa.RecordBatch.from_pylist(rows, FAILURES)
         written = write_part(self._chain.store_files, self._chain.path(file), FAILURES, [batch], batch.nbytes)
         reached("failures:written")
-        return FailuresEntry(file, written.rows, written.sha256)
+        return FailuresEntry(file, written.rows, written.sha256, written.bytes)
 
     def _content(self) -> str:
         """The hash of all live rows: those of the base read back, those added here remembered."""

@@ -10,6 +10,7 @@ import pytest
 
 from embeddings_dagster.errors import CorruptFile, FormatTooNew, MissingFile, StoreError
 from embeddings_dagster.store import Manifest, Store
+from embeddings_dagster.store.migrations import FORMAT_VERSION
 from embeddings_dagster.store.tables import LEDGER
 from embeddings_dagster_tests.store.helpers import NOON, TABLE, chain_of, commit, failure, row, writer_of
 
@@ -174,7 +175,7 @@ def test_what_was_made_from_a_version_that_is_no_more_is_found(filled: Path) -> 
 
 def test_a_newer_format_is_refused_by_readers_and_writers(filled: Path) -> None:
     path = files_of(filled)[0].with_name("00000003.json")
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 9'))
     for use in (chain_of(fresh(filled)).latest, lambda: writer_of(chain_of(fresh(filled)))):
         with pytest.raises(FormatTooNew, match="Upgrade embeddings-dagster"):
             use()

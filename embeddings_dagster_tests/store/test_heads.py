@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from embeddings_dagster.errors import FormatTooNew
 from embeddings_dagster.store import Head, Store
+from embeddings_dagster.store import heads as heads_module
 from embeddings_dagster_tests.store.helpers import DATASET, commit, failure, row, writer_of
 
 BATCHES = ["art__0001", "art__0002", "art__0003"]
@@ -120,9 +122,23 @@ def test_a_damaged_manifest_is_a_fault_of_its_batch_and_not_remembered(store: St
 def test_a_store_of_a_newer_release_is_refused(store: Store) -> None:
     commit(store.chain(DATASET, BATCHES[0]), "art:a")
     path = store.chain(DATASET, BATCHES[0]).versions.path(1)
-    newer = store.files.read(path).replace(b'"format_version": 1', b'"format_version": 2')
+    newer = store.files.read(path).replace(b'"format_version": 2', b'"format_version": 3')
     with store.files.writing(path) as handle:
         handle.write(newer)
+    with pytest.raises(FormatTooNew, match="Upgrade"):
+        store.heads(DATASET)
+
+
+def test_what_a_newer_release_remembers_is_no_way_around_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "data", tmp_path / "cache")
+    commit(store.chain(DATASET, BATCHES[0]), "art:a")
+    with monkeypatch.context() as newer:
+        newer.setattr(heads_module, "TABLES", heads_module.TABLES.replace("format: 2", "format: 3"))
+        store.heads(DATASET)
+    path = Path(store.root) / store.chain(DATASET, BATCHES[0]).versions.path(1)
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b'"format_version": 2', b'"format_version": 3'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(FormatTooNew, match="Upgrade"):
         store.heads(DATASET)
 

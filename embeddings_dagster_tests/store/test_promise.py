@@ -15,6 +15,7 @@ from embeddings_dagster_tests.store import (
     test_heads,
     test_ledger,
     test_limits,
+    test_migrations,
     test_model,
     test_object_store,
     test_parts,
@@ -102,7 +103,13 @@ PROMISE = {
     ],
     "A store written by a newer release is refused, not misread.": [
         test_damage.test_a_newer_format_is_refused_by_readers_and_writers,
+        test_heads.test_what_a_newer_release_remembers_is_no_way_around_that,
         test_versions.test_a_newer_format_is_refused,
+    ],
+    "One written by an older release is read and gone on from as it is.": [
+        test_migrations.test_a_store_of_format_1_is_read_and_verified,
+        test_migrations.test_the_next_commit_writes_the_present_format_and_says_what_was_not_said,
+        test_migrations.test_an_old_batch_is_folded_and_its_vectors_are_found,
     ],
 }
 

@@ -51,11 +51,11 @@ def versions(tmp_path: Path) -> Versions:
 def test_a_document_is_read_back_with_its_seal(versions: Versions) -> None:
     sealed = versions.create(1, BODY)
     assert versions.read(1) == sealed
-    assert {**BODY, "format_version": 1, "self_sha256": sealed["self_sha256"]} == sealed
+    assert {**BODY, "format_version": 2, "self_sha256": sealed["self_sha256"]} == sealed
 
 
 def test_versions_are_listed_in_order_and_strangers_are_not(versions: Versions, tmp_path: Path) -> None:
-    for number in (2, 10, 1):
+    for number in (1, 2, 10):
         versions.create(number, BODY)
     for name in ("notes.txt", "1.json", "00000003.json.bak", ".00000004.json.tmp"):
         (tmp_path / "manifests" / name).touch()
@@ -113,7 +113,7 @@ def test_a_seal_of_other_bytes_is_an_error(layout: str) -> None:
 
 @pytest.mark.parametrize("body", [BODY, MIDDLE])
 def test_a_document_of_an_earlier_release_is_read(body: dict[str, object]) -> None:
-    assert unseal(indented(body), "manifest.json") == seal_of_before(body)
+    assert unseal(indented(body), "manifest.json") == {**seal_of_before(body), "format_version": 2}
 
 
 TEXTS = st.text(st.characters(codec="utf-8"))
@@ -130,7 +130,7 @@ def test_whatever_is_sealed_is_read_back(body: dict[str, object]) -> None:
     assert sealed == seal(body)
     assert {name: value for name, value in sealed.items() if name != "self_sha256"} == {
         **{name: value for name, value in body.items() if name != "self_sha256"},
-        "format_version": 1,
+        "format_version": 2,
     }
 
 
@@ -138,7 +138,7 @@ def test_each_element_has_a_line_so_that_versions_can_be_compared_by_eye() -> No
     text = written({"parts": [{"file": "a", "rows": [1]}, {"file": "b"}], "inputs": {"x": {"v": 1}}}).decode()
     assert text.splitlines()[:-2] == [
         "{",
-        '"format_version": 1,',
+        '"format_version": 2,',
         '"inputs": {',
         ' "x": {"v":1}',
         "},",
@@ -158,8 +158,8 @@ def test_a_document_cut_short_or_of_another_kind_is_an_error(data: bytes) -> Non
 def test_a_newer_format_is_refused(versions: Versions, tmp_path: Path) -> None:
     versions.create(1, BODY)
     path = tmp_path / "manifests/00000001.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(FormatTooNew, match=r"has format 2; this release reads up to 1\. Upgrade embeddings-dagster"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(FormatTooNew, match=r"has format 3; this release reads up to 2\. Upgrade embeddings-dagster"):
         versions.read(1)
 
 
@@ -177,3 +177,50 @@ def test_the_second_author_of_a_version_is_told(versions: Versions) -> None:
 
 def test_a_commit_whose_reply_was_lost_meets_itself_and_succeeds(versions: Versions) -> None:
     assert versions.create(1, BODY) == versions.create(1, BODY)
+
+
+def test_a_number_that_was_given_up_is_not_given_again(versions: Versions, tmp_path: Path) -> None:
+    """A writer that slept for weeks: the name it wants is free, and its time is over."""
+    for number in (1, 2, 3):
+        versions.create(number, {**BODY, "version": number})
+    (tmp_path / versions.path(2)).unlink()
+    with pytest.raises(CommitConflict, match="the thing: version 2 was committed by another writer first"):
+        versions.create(2, BODY)
+    assert versions.numbers() == [1, 3]
+
+
+def test_the_newest_is_looked_for_again_where_what_was_listed_has_gone(versions: Versions, tmp_path: Path) -> None:
+    versions.create(1, BODY)
+    versions.create(2, {**BODY, "recipe": "second"})
+    asked = []
+
+    def read(number: int) -> str:
+        asked.append(number)
+        if len(asked) == 1:  # between the listing and the look at it, a newer one comes, and this one is given up
+            versions.create(3, {**BODY, "recipe": "third"})
+            (tmp_path / versions.path(2)).unlink()
+        return str(versions.read(number)["recipe"])
+
+    assert versions.newest(read) == "third"
+    assert asked == [2, 3]
+    assert versions.newest(read, lambda recipe: recipe == "ré") == "ré"
+    assert versions.newest(read, lambda recipe: recipe == "nothing") is None
+
+
+def test_one_that_is_missing_though_nothing_newer_came_is_an_error(versions: Versions) -> None:
+    versions.create(1, BODY)
+
+    def read(number: int) -> str:
+        raise MissingFile(f"no {number}")
+
+    with pytest.raises(MissingFile, match="no 1"):
+        versions.newest(read)
+
+
+@pytest.mark.parametrize("number", [0, -1, "1", 1.0, True, None, []])
+def test_a_format_that_is_no_number_of_one_is_an_error(number: object) -> None:
+    document = {**BODY, "format_version": number}
+    sha256 = hashlib.sha256(json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True).encode()).hexdigest()
+    sealed = json.dumps({**document, "self_sha256": sha256}, ensure_ascii=False, indent=1, sort_keys=True)
+    with pytest.raises(CorruptFile):
+        unseal(sealed.encode(), "manifest.json")
