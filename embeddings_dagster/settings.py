@@ -58,6 +58,13 @@ class IndexSettings(Section):
     segment_rows: int = Field(1_000_000, ge=1_000, description="no segment is larger: bounds memory and time of one")
 
 
+class GcSettings(Section):
+    """What garbage collection leaves; see docs/maintenance.md."""
+
+    older_than_days: float = Field(7, ge=1, le=36_500, description="younger things stay, whatever they are")
+    keep: int = Field(3, ge=1, description="complete versions of each batch, index and the rest that stay")
+
+
 class AnalysisSettings(Section):
     """How pictures are compared with each other; see docs/analysis.md for what was measured."""
 
@@ -78,6 +85,7 @@ class DagsterSettings(Section):
     refresh_cron: str = Field("0 4 * * 0", description="when the pictures of catalogues are asked for again")
     compact_cron: str = Field("15 * * * *", description="when segments of the indexes are merged, where any are due")
     analyse_cron: str = Field("0 5 * * *", description="when near-duplicates, the map and the canaries are looked at")
+    gc_cron: str = Field("30 5 * * 0", description="when what nobody needs any more is taken away")
     max_retries: int = Field(3, ge=0)
     retry_seconds: float = Field(10, ge=0)
     owners: list[str] = Field(default_factory=list)
@@ -111,6 +119,7 @@ class Settings(BaseSettings):
     removals: RemovalSettings = RemovalSettings()
     index: IndexSettings = IndexSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    gc: GcSettings = GcSettings()
     dagster: DagsterSettings = DagsterSettings()
 
     @field_validator("models")

@@ -86,7 +86,7 @@ class Catalogue(GenerationChain[CatalogueManifest]):
     def give_up_old(self, kept: int) -> None:
         """Delete all generations but the newest so many, each file before its manifest, so that what is cut short is
         finished by the next. What cannot be deleted now is left to that, too."""
-        with suppress(StoreError, OSError):
+        with suppress(StoreError, UnknownItem, OSError):  # a gc may be at it, too
             numbers = self.numbers()
             needed = {self.get(number).file for number in numbers[-kept:]}
             for number in numbers[:-kept]:
@@ -100,9 +100,9 @@ class Catalogue(GenerationChain[CatalogueManifest]):
         self.store.files.delete(self.path(file))
         forget_local(self.store, self.path(file))
 
-    def referenced(self, manifest: CatalogueManifest) -> set[str]:
-        """Every path a generation needs, its manifest included."""
-        return {self.path(manifest.file), self.versions.path(manifest.version)}
+    def files(self, manifest: CatalogueManifest) -> set[str]:
+        """The path of the one file of a generation."""
+        return {self.path(manifest.file)}
 
     def stored(self) -> list[str]:
         """Every path there is, committed or not; what no generation that is kept references is `gc`'s to take."""

@@ -16,6 +16,7 @@ from embeddings_dagster.cli import (
     examine,
     export,
     forget,
+    gc,
     look,
     manage,
     models,
@@ -59,5 +60,5 @@ def root(
 
 
 LOOKING = (ask, recommend, catalog, analysis, standing, look, examine, export)
-for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, forget, check):
+for module in (start, demonstrate, comics, planning, run, *LOOKING, manage, models, gc, forget, check):
     module.register(app)

@@ -157,6 +157,11 @@ models:
 #   hnsw_rows: 20000            # a segment with fewer rows is searched by comparing all of them, and exact
 #   segment_rows: 1000000       # no segment is larger: bounds the memory and the time that making one takes
 
+# What garbage collection leaves: each version until so long after a newer one came, and the newest few in any case.
+# gc:
+#   older_than_days: 7
+#   keep: 3
+
 # What Dagster is told.
 # dagster:
 #   gpu_pool_limit: {gpus}           # encoding steps at one time; default: the number of GPUs, or 1
@@ -167,6 +172,7 @@ models:
 #   refresh_cron: "0 4 * * 0"   # when the pictures of catalogues are asked for again
 #   compact_cron: "15 * * * *"  # when segments of the indexes are merged, where any are due
 #   analyse_cron: "0 5 * * *"   # when near-duplicates, the map and the canaries are looked at
+#   gc_cron: "30 5 * * 0"       # when what nobody needs any more is taken away
 #   max_retries: 3              # of what can heal
 #   retry_seconds: 10           # before the first of them; then twice as long each time
 #   owners: []                  # of the assets, such as ["me@example.org", "team:vision"]

@@ -219,6 +219,7 @@ def analysis_jobs(project: Project) -> Sequence[AssetJob]:
             ANALYSE,
             selection=dg.AssetSelection.assets(*names),
             description="Near-duplicates, the map of pictures, and whether models still give the vectors they gave.",
+            tags=tags.OURS,
         )
     ]
 

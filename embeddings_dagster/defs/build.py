@@ -10,6 +10,7 @@ from embeddings_dagster.defs.catalog import catalog_asset, catalog_checks
 from embeddings_dagster.defs.checks import all_checks
 from embeddings_dagster.defs.compaction import compact_jobs, compact_schedules, compact_sensors
 from embeddings_dagster.defs.executor import batch_executor
+from embeddings_dagster.defs.garbage import garbage_job, garbage_schedule
 from embeddings_dagster.defs.jobs import asset_jobs, discover_job
 from embeddings_dagster.defs.models import model_assets
 from embeddings_dagster.defs.refresh import refresh_job, refresh_schedules
@@ -32,6 +33,7 @@ def project_defs(project: Project) -> dg.Definitions:
             discover_job(project),
             refresh_job(project),
             *compact_jobs(project),
+            garbage_job(project),
         ],
         sensors=[*all_sensors(project), *compact_sensors(project)],
         schedules=[
@@ -39,6 +41,7 @@ def project_defs(project: Project) -> dg.Definitions:
             *refresh_schedules(project),
             *compact_schedules(project),
             *analysis_schedules(project),
+            garbage_schedule(project),
         ],
         executor=batch_executor(project.pool_limits()),
     )

@@ -42,6 +42,7 @@ def compact_jobs(project: Project) -> Sequence[dg.JobDefinition]:
         name=COMPACT_INDEXES,
         description="Merge small segments of every index into large ones, and leave dead rows behind. Answers stay "
         "the same; each merge is a commit.",
+        tags=tags.OURS,
     )
     def compact_indexes() -> None:
         for op in ops:

@@ -101,6 +101,9 @@ class BatchExecutor(InProcessExecutor):
         """See `Executor.execute`."""
         instance, run = plan_context.instance, plan_context.dagster_run
         instance.add_run_tags(run.run_id, lifecycle.process_tags())
+        lifecycle.bury(
+            instance
+        )  # whoever started this run: the UI, the daemon, `dagster job launch`, or a launch of ours
         lifecycle.set_pool_limits(instance, self._pool_limits)
         many = run.tags.get(tags.RANGE_START) != run.tags.get(tags.RANGE_END)
         if many:

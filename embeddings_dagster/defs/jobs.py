@@ -33,16 +33,19 @@ def asset_jobs(project: Project) -> Sequence[AssetJob]:
             EMBED_BATCHES,
             selection=dg.AssetSelection.assets(*batch),
             description="One batch, from raw_images to the embeddings of every model.",
+            tags=tags.OURS,
         ),
         dg.define_asset_job(
             REFRESH_INDEXES,
             selection=dg.AssetSelection.assets(*indexes, ASSET),
             description="Bring every index and the catalogue to the state of the batches; costs what changed.",
+            tags=tags.OURS,
         ),
         dg.define_asset_job(
             EVERYTHING,
             selection=dg.AssetSelection.assets(*batch, *indexes, ASSET),
             description="One batch, from raw_images to embeddings, and then every index and the catalogue.",
+            tags=tags.OURS,
         ),
     ]
 
@@ -74,7 +77,9 @@ def discover_job(project: Project) -> dg.JobDefinition:
         if looked.problems:
             raise dg.Failure("\n".join(looked.problems.values()), allow_retries=False)
 
-    @dg.job(name=DISCOVER, description="Look at the sources now, so that new batches show as partitions.")
+    @dg.job(
+        name=DISCOVER, description="Look at the sources now, so that new batches show as partitions.", tags=tags.OURS
+    )
     def discover() -> None:
         look_at_sources()
 

@@ -21,7 +21,7 @@ ALIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-HANDED_OVER = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+HANDED_OVER = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 LONGEST_START = timedelta(minutes=5)  # a process that comes later finds its run ended, and leaves it so
 START_TIME_FIELD = 19  # of /proc/PID/stat after the command's closing bracket: `starttime`, proc(5) field 22
 
@@ -57,15 +57,24 @@ def _started(pid: int) -> str:
 
 
 def is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the process that a run of this host names is gone.
+    """Whether the process that a run of this host names is gone."""
+    process = _own_process(instance, run)
+    return process is not None and not process_is_alive(process)
 
-    A re-execution begins with the tags of the run it repeats; until it has put its own there, nothing is known of it.
-    """
-    process = run.tags.get(tags.PROCESS, "")
-    if process_is_alive(process):
-        return False
+
+def _own_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """The process of a run. A re-execution begins with the tags of the run it repeats; until it has put its own there,
+    nothing is known of it."""
+    process = run.tags.get(tags.PROCESS)
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
-    return parent is None or parent.tags.get(tags.PROCESS) != process
+    return None if parent is not None and parent.tags.get(tags.PROCESS) == process else process
+
+
+def alive(instance: dg.DagsterInstance) -> list[str]:
+    """The ids of the runs that are under way, once the dead ones are ended."""
+    bury(instance)
+    statuses = [status for status in ALIVE_STATUSES if status != dg.DagsterRunStatus.NOT_STARTED]
+    return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=statuses))]
 
 
 def bury(instance: dg.DagsterInstance, longest_start: timedelta = LONGEST_START) -> list[str]:
@@ -101,9 +110,11 @@ def _bury_stillborn(instance: dg.DagsterInstance, longest_start: timedelta) -> l
     buried = []
     for run in waiting:
         named = {run.tags.get(tags.PARTITION), run.tags.get(tags.RANGE_START)}
-        ours = tags.DISCOVERED in run.tags or tags.STATE in run.tags or named & batches
+        ours = {tags.JOB, tags.DISCOVERED, tags.STATE} & run.tags.keys() or named & batches
         again = instance.get_run_by_id(run.run_id)
-        if ours and again is not None and again.status in HANDED_OVER and tags.PROCESS not in again.tags:
+        if not ours or again is None or again.status not in HANDED_OVER:
+            continue
+        if _own_process(instance, again) is None:
             end(instance, again, "process never began (whoever was starting it was killed)")
             buried.append(run.run_id)
     return buried

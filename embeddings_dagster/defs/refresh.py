@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
+from embeddings_dagster.defs import tags
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
 from embeddings_dagster.errors import EmbeddingsError, Stopped
@@ -46,7 +47,7 @@ def refresh_job(project: Project) -> dg.JobDefinition:
         if problems:
             raise dg.Failure("\n".join(problems), allow_retries=False)
 
-    @dg.job(name=REFRESH_CATALOGUES, description="Ask for the pictures of every catalogue again.")
+    @dg.job(name=REFRESH_CATALOGUES, description="Ask for the pictures of every catalogue again.", tags=tags.OURS)
     def refresh_catalogues() -> None:
         ask_again()
 

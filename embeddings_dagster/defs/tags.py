@@ -6,6 +6,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 RUN_KEY = "dagster/run_key"
 
+JOB = "embeddings/job"  # `true` on every run of a job of ours, whoever starts it
 HOST = "embeddings/host"  # where the run's process is, set when it starts
 PROCESS = "embeddings/process"  # that process: its id, and when it started, for ids are used again
 SINCE = "embeddings/since"  # the ledger version of the batch's change that the run was asked for
@@ -13,8 +14,11 @@ STATE = "embeddings/state"  # for an index: the state of its inputs that the run
 MODEL = "embeddings/model"  # for an index: whose
 CATALOG = "embeddings/catalog"  # `true` for a refresh of the catalogue
 COMPACTION = "embeddings/compaction"  # `true` for a compaction of the indexes
+GC = "embeddings/gc"  # `true` for a garbage collection
 DISCOVERED = "embeddings/discovered"  # who asked has just read the source: the run need not
 LAUNCHER = "embeddings/launcher"  # `cli` for runs that this project executes itself
+
+OURS = {JOB: "true"}
 
 GPU_POOL = "gpu"
 CATALOG_POOL = "search_catalog"  # lets one refresh of the catalogue run at a time

@@ -23,9 +23,9 @@ from embeddings_dagster.exports.target import MAKER, Target, require_free
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.held import held
 from embeddings_dagster.store.hashed import Hashed
+from embeddings_dagster.store.litter import EXPORTING
 from embeddings_dagster.store.steps import reached
 
-PREFIX = ".embeddings-export-"
 ABANDONED = 24 * 3600  # seconds after which what a killed export left is taken away by the next one
 
 
@@ -101,7 +101,7 @@ def staged(context: StageContext, target: Target, *, force: bool) -> Iterator[St
         with held(context, f"exports-{hashlib.sha256(os.fsencode(target.folder.resolve())).hexdigest()[:16]}"):
             require_free(context, target, force=force)  # it may have changed while another export was waited for
             _clear(target.folder)
-            with tempfile.TemporaryDirectory(prefix=PREFIX, dir=target.folder) as folder:
+            with tempfile.TemporaryDirectory(prefix=EXPORTING, dir=target.folder) as folder:
                 yield Staging(target, Path(folder))
         made = []
     except OSError as error:
@@ -123,7 +123,7 @@ def _missing_folders(folder: Path) -> list[Path]:
 
 def _clear(folder: Path) -> None:
     """Take away what killed exports left."""
-    for left in folder.glob(f"{PREFIX}*"):
+    for left in folder.glob(f"{EXPORTING}*"):
         with suppress(OSError):
             if time.time() - max(each.stat().st_mtime for each in (left, *left.iterdir())) > ABANDONED:
                 shutil.rmtree(left)

@@ -14,7 +14,6 @@ class Generations(GenerationChain[GenerationManifest]):
         what, see = f"index of {model} ({fp12})", "; see `embeddings index list`"
         super().__init__(store, f"indexes/{model}/{fp12}", what, GenerationManifest.from_document, see)
 
-    def referenced(self, manifest: GenerationManifest) -> set[str]:
-        """Every path a generation needs, its manifest included."""
-        files = {self.path(file) for segment in manifest.segments for file in segment.hashes()}
-        return files | {self.versions.path(manifest.version)}
+    def files(self, manifest: GenerationManifest) -> set[str]:
+        """The path of every file that a generation needs."""
+        return {self.path(file) for segment in manifest.segments for file in segment.hashes()}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from embeddings_dagster.errors import CommitConflict, CorruptFile, StoreError
+from embeddings_dagster.errors import CommitConflict, CorruptFile, StoreError, UnknownItem
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.store import Previous, Store
 from embeddings_dagster.store.generations import GenerationChain
@@ -80,6 +80,10 @@ class Analysis(GenerationChain[AnalysisManifest]):
         super().__init__(store, f"{ROOT}/{name}", f"analysis {name}", AnalysisManifest.from_document)
         self.name = name
         self.remedy = remedy.format(folder=self.folder)
+
+    def files(self, manifest: AnalysisManifest) -> set[str]:
+        """The path of every file of a generation."""
+        return {self.path(each.file) for each in manifest.files.values()}
 
     def write_table(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StoredFile:
         """Put a table into the store, as a part with checksums."""
@@ -157,7 +161,7 @@ class Analysis(GenerationChain[AnalysisManifest]):
     def _give_up_old(self) -> None:
         """Files before their manifest, so that what is cut short is finished by the next; what cannot be deleted now is
         left to that, too."""
-        with suppress(StoreError, OSError):
+        with suppress(StoreError, UnknownItem, OSError):  # a gc may be at it, too
             numbers = self.numbers()
             needed = {each.file for number in numbers[-KEPT:] for each in self.get(number).files.values()}
             for number in numbers[:-KEPT]:

@@ -52,7 +52,7 @@ def with_calibration(store: Store, name: str, model: ModelSettings, *, download:
     """
     if not _is_int8(model) or model.calibrated is not None:
         return model
-    found = read_calibration(_versions(store, name, _key(model, download)))
+    found = read_calibration(calibration_chain(store, name, _key(model, download)))
     return model if found is None else model.model_copy(update={"calibrated": found.digest})
 
 
@@ -111,7 +111,7 @@ def folder(name: str) -> str:
 
 def calibrations(store: Store, name: str) -> list[Versions]:
     """All calibrations of a model, for whoever reads them raw."""
-    return [_versions(store, name, key) for key in store.files.folders(folder(name))]
+    return [calibration_chain(store, name, key) for key in store.files.folders(folder(name))]
 
 
 def read_calibration(versions: Versions) -> Calibration | None:
@@ -136,7 +136,8 @@ def _key(model: ModelSettings, download: bool = True) -> str:
     return f"{identity.fp12}-{model.calibration}"
 
 
-def _versions(store: Store, name: str, key: str) -> Versions:
+def calibration_chain(store: Store, name: str, key: str) -> Versions:
+    """The one version of a calibration."""
     return Versions(store.files, f"{folder(name)}/{key}/manifests", f"calibration {key} of model {name}")
 
 
@@ -180,7 +181,7 @@ def _commit(context: StageContext, name: str, key: str, digest: str) -> None:
         "run_id": context.run_id,
     }
     try:
-        _versions(store, name, key).create(RECORD, record)
+        calibration_chain(store, name, key).create(RECORD, record)
     except CommitConflict:
         for path in files.values():
             with suppress(OSError):  # what cannot be removed now is nobody's

@@ -8,6 +8,7 @@ import re
 import threading
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -82,6 +83,19 @@ class Files(ABC):
     @abstractmethod
     def delete_folder(self, folder: str) -> None:
         """Delete a folder with all that is in it, unfinished files included, if it is there."""
+
+    @abstractmethod
+    def hidden(self, folder: str) -> list[str]:
+        """The names of the files in a folder that `names` leaves out, sorted: unfinished ones, and probes."""
+
+    @abstractmethod
+    def walk(self, folder: str) -> Iterator[tuple[str, Stat]]:
+        """Every file below a folder by its path, with its state, unfinished ones included; in no order. Links are left
+        out, and so is what vanishes meanwhile."""
+
+    @abstractmethod
+    def delete_empty(self, folder: str) -> None:
+        """Delete a folder, if it is there and nothing is in it."""
 
     @abstractmethod
     def stat(self, path: str) -> Stat | None:

@@ -109,6 +109,31 @@ class LocalFiles(Files):
         with suppress(FileNotFoundError):
             shutil.rmtree(self.local(folder))
 
+    def hidden(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self.local(folder)) as entries:
+                return sorted(each.name for each in entries if each.name.startswith(".") and each.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stat]]:
+        try:
+            with os.scandir(self.local(folder)) as entries:
+                found = list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in found:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.walk(path)
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):
+                    yield path, _stat(os.stat(entry.path))
+
+    def delete_empty(self, folder: str) -> None:
+        with suppress(OSError):
+            self.local(folder).rmdir()
+
     def stat(self, path: str) -> Stat | None:
         try:
             found = self.local(path).stat()

@@ -74,15 +74,20 @@ class ObjectFiles(Files):
     def folders(self, folder: str) -> list[str]:
         return self._entries(folder, "directory")
 
+    def hidden(self, folder: str) -> list[str]:
+        return [name for name in self._listed(folder, "file") if name.startswith(".")]
+
     def _entries(self, folder: str, kind: str) -> list[str]:
+        return [name for name in self._listed(folder, kind) if not name.startswith(".")]
+
+    def _listed(self, folder: str, kind: str) -> list[str]:
         address = self._address(folder)
         self._fs.invalidate_cache(address)  # a listing remembered by fsspec would hide other writers' commits
         try:
             entries = self._fs.ls(address, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        names = (str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == kind)
-        return sorted(name for name in names if not name.startswith("."))
+        return sorted(str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == kind)
 
     def newest(self, folder: str, inside: str, name: re.Pattern[str]) -> dict[str, tuple[str, Stat]]:
         address = self._address(folder)
@@ -109,6 +114,21 @@ class ObjectFiles(Files):
         self._fs.invalidate_cache(address)
         with suppress(FileNotFoundError):
             self._fs.rm(address, recursive=True)
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stat]]:
+        address = self._address(folder)
+        self._fs.invalidate_cache()  # of the folders below, too
+        try:
+            listed = self._fs.find(address, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for path, info in listed.items():
+            below = str(path).removeprefix("/").removeprefix(address.strip("/")).strip("/")
+            if below:  # else it is a file itself
+                yield (f"{folder}/{below}" if folder else below), _stat(info)
+
+    def delete_empty(self, folder: str) -> None:
+        """A store of objects has no folders."""
 
     def stat(self, path: str) -> Stat | None:
         try:

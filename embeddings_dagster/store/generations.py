@@ -2,12 +2,14 @@
 the next one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from embeddings_dagster.errors import MissingFile, UnknownItem
+from embeddings_dagster.store.litter import require_there
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.store import Store
 from embeddings_dagster.store.versions import Versions
@@ -30,7 +32,7 @@ class Numbered(Protocol):
 Generation = TypeVar("Generation", bound=Numbered)
 
 
-class GenerationChain(Generic[Generation]):
+class GenerationChain(ABC, Generic[Generation]):
     """All generations in a folder of the store. `what` it is called in messages; `parse` makes a manifest of a sealed
     document; `see` says where the generations that there are can be looked up."""
 
@@ -70,10 +72,12 @@ class GenerationChain(Generic[Generation]):
         """Create `following` as the next generation after `base`; its version, previous and date are set here.
 
         Raises:
-            CommitConflict: `base` is no longer the newest.
+            CommitConflict: `base` is no longer the newest, or a file of `following` is gone.
             NotExclusive: two writers could overwrite each other on this storage.
         """
         self.store.files.require_exclusive()
+        written = self.files(following) - (self.files(base) if base else set())
+        require_there(self.store.files, sorted(written), self.versions.what)
         manifest = replace(
             following,
             version=base.version + 1 if base else 1,
@@ -81,6 +85,14 @@ class GenerationChain(Generic[Generation]):
             created_at=datetime.now(UTC),
         )
         return self._parse(self.versions.create(manifest.version, manifest.to_document()))
+
+    @abstractmethod
+    def files(self, manifest: Generation) -> set[str]:
+        """The path of every file that a generation needs."""
+
+    def referenced(self, manifest: Generation) -> set[str]:
+        """Every path that a generation needs, its manifest included."""
+        return self.files(manifest) | {self.versions.path(manifest.version)}
 
     def path(self, file: str) -> str:
         """A manifest's file name as a path under the store's root."""

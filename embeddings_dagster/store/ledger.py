@@ -18,6 +18,7 @@ from embeddings_dagster.errors import CommitConflict, StoreError
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.content import content_of, row_digests
 from embeddings_dagster.store.files import Files, Stat
+from embeddings_dagster.store.litter import require_there
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.parts import Part, write_part
 from embeddings_dagster.store.steps import reached
@@ -190,6 +191,7 @@ class Ledger:
         previous = Previous(base.version, base.self_sha256) if base else None
         manifest = LedgerManifest(self.source, version, previous, datetime.now(UTC), run_id, batches)
         try:
+            require_there(self._files, map(self.path, written), self.versions.what)
             document = self.versions.create(version, manifest.to_document())
         except CommitConflict:
             for file in written:

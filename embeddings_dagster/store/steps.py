@@ -23,6 +23,8 @@ STEPS: Final = {
     "manifest:created": "the commit is done",
     "fold:written": "the folded part is whole; no manifest names it",
     "ledger:written": "one batch of a ledger is whole; no manifest names it",
+    "gc:version": "gc has deleted the manifest of a version that nobody needs; its files are there yet",
+    "gc:file": "gc has deleted a file that no manifest names",
     "segment:written": "an index segment's files are whole; no generation names them",
     "deletions:written": "a deletions file of an index is whole; no generation names it",
     "catalogue:written": "the catalogue's file is whole; no generation names it",

@@ -18,6 +18,7 @@ from embeddings_dagster.ids import Key
 from embeddings_dagster.store.base import read_base
 from embeddings_dagster.store.content import content_of, row_digests
 from embeddings_dagster.store.fold import fold, to_fold
+from embeddings_dagster.store.litter import require_there
 from embeddings_dagster.store.manifest import Counts, FailuresEntry, Manifest, PartEntry, Previous
 from embeddings_dagster.store.open_part import OpenPart, PartLimits, to_batch
 from embeddings_dagster.store.parts import keys_of, write_part
@@ -220,6 +221,8 @@ class Writer:
 
     def _create(self, manifest: Manifest) -> Manifest:
         try:
+            written = map(self._chain.path, self._uncommitted)
+            require_there(self._chain.store_files, written, self._chain.versions.what)
             document = self._chain.versions.create(manifest.version, manifest.to_document())
         except CommitConflict:
             self._closed = True

@@ -29,6 +29,7 @@ def test_the_commands_of_this_release_are_all_there() -> None:
         "init", "demo", "plan", "run", "search", "status", "failures", "explain", "verify", "files", "doctor",
         "index", "index list", "index rollback", "index compact", "model", "model list", "model switch", "comics-specs",
         "catalog", "forget", "export", "export npy", "export json", "export faiss", "duplicates", "map", "recommend",
+        "gc",
     }  # fmt: skip
 
 

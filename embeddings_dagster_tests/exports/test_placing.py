@@ -16,7 +16,8 @@ import pytest
 from embeddings_dagster.errors import ExportFailed, ExportRefused, Stopped
 from embeddings_dagster.exports import Wanted, export_faiss, export_json, export_npy
 from embeddings_dagster.exports import rows as rows_module
-from embeddings_dagster.exports.staging import ABANDONED, PREFIX
+from embeddings_dagster.exports.staging import ABANDONED
+from embeddings_dagster.store.litter import EXPORTING
 from embeddings_dagster_tests.exports.shelf import Shelf, make_shelf, names, read
 
 EXPORTS = [export_npy, export_json, export_faiss]
@@ -180,14 +181,14 @@ def test_a_stop_is_obeyed_between_blocks_and_leaves_nothing(
 
 def test_what_killed_exports_left_goes_when_it_is_a_day_old(filled: Shelf) -> None:
     for name, age in (("old", ABANDONED + 60), ("new", 60)):
-        left = filled.root / "out" / f"{PREFIX}{name}"
+        left = filled.root / "out" / f"{EXPORTING}{name}"
         left.mkdir(parents=True)
         (left / "clip_embeddings.npy").write_bytes(b"half")
         for path in (left / "clip_embeddings.npy", left):
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     export_npy(filled.context, None, filled.root / "out")
     assert {path.name for path in (filled.root / "out").iterdir()} == {
-        "clip_embeddings.npy", "embedding_metadata.json", f"{PREFIX}new",
+        "clip_embeddings.npy", "embedding_metadata.json", f"{EXPORTING}new",
     }  # fmt: skip
 
 
@@ -242,4 +243,4 @@ def test_exports_to_one_place_at_the_same_time_end_as_one_of_them(shelf: Shelf) 
         each.join()
     assert errors == []
     assert len(np.load(out)) == len(read(shelf.root / "both_ids.json")) == read(shelf.root / "both_info.json")["count"]
-    assert not list(shelf.root.glob(f"{PREFIX}*"))
+    assert not list(shelf.root.glob(f"{EXPORTING}*"))
