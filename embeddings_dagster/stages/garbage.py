@@ -101,10 +101,11 @@ def collect(
         if not free:
             raise StoreError(f"another gc is at work on {store.root}; let it end, or stop it")
         look = _Look(store, bounds, min(_ns(time.time()), _storage_ns(store)), frozenset(former))
+        local = look.local()
         for chain, listing in look.chains():
             check_stop()
             _collect_chain(look, chain, listing, report)
-        _collect_local(look, report, check_stop)
+        _collect_local(look, local, report, check_stop)
     for each in (*report.alone, *report.failed):
         log(f"{each.place}: {each.why}")
     return report
@@ -238,10 +239,10 @@ def _take(store: Store, folder: str, garbage: list[Garbage], report: GarbageRepo
     store.files.delete_empty(folder)
 
 
-def _collect_local(look: _Look, report: GarbageReport, check_stop: Callable[[], None]) -> None:
+def _collect_local(look: _Look, local: list[Left], report: GarbageReport, check_stop: Callable[[], None]) -> None:
     hasty = look.bounds.older_than.total_seconds() < SHORT
     busy = _at_work(look.store) if hasty else None
-    for left in look.local():
+    for left in local:
         check_stop()
         if left.lock is None and busy:
             report.alone.append(Alone(left.path, f"{busy} is at work, and it may be its own"))
