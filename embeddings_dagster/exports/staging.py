@@ -19,7 +19,7 @@ from typing import Any
 from embeddings_dagster import __version__
 from embeddings_dagster.errors import ExportFailed
 from embeddings_dagster.exports.report import ExportedFile
-from embeddings_dagster.exports.target import MAKER, Target, require_free
+from embeddings_dagster.exports.target import FORMAT_VERSION, MAKER, Target, require_free
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.held import held
 from embeddings_dagster.store.hashed import Hashed
@@ -82,7 +82,14 @@ class Staging:
 
 
 def _made(target: Target, files: Mapping[str, object], *, complete: bool) -> dict[str, object]:
-    return {"made_by": f"{MAKER} {__version__}", "format": target.format, "complete": complete, "files": files}
+    made_by = f"{MAKER} {__version__}"
+    return {
+        "made_by": made_by,
+        "format": target.format,
+        "format_version": FORMAT_VERSION,
+        "complete": complete,
+        "files": files,
+    }
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from embeddings_dagster.stages.context import StageContext
 SUFFIXES = {"npy": ".npy", "json": ".json", "faiss": ".faiss"}
 FREE = "exports"  # the one folder of the store that exports may be in
 MAKER = "embeddings-dagster"
+FORMAT_VERSION = 1  # of a description; counted up when what it says changes its meaning
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ def require_free(context: StageContext, target: Target, *, force: bool) -> None:
 
 
 def _own(target: Target) -> set[str]:
-    """The files there that a description of ours names, and itself: those of an earlier export of the same vectors."""
+    """The files there that a description of ours names, and itself: those of an earlier export of the same vectors.
+
+    Raises:
+        ExportRefused: a newer release made it, and may have put files there that this one does not know of.
+    """
     try:
         said = json.loads((target.folder / target.description).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -91,6 +96,13 @@ def _own(target: Target) -> set[str]:
     files = said.get("files")
     if not str(said.get("made_by", "")).startswith(MAKER) or not isinstance(files, dict) or target.data not in files:
         return set()
+    version = said.get("format_version", 1)  # which the first releases did not write
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ExportRefused(
+            f"{target.folder / target.description} is of format {version}, and this release writes {FORMAT_VERSION}: a "
+            "newer one made that export; upgrade embeddings-dagster, choose another place with --out, or overwrite it "
+            "with --force"
+        )
     return {*files, target.description}
 
 

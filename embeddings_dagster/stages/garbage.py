@@ -237,6 +237,8 @@ def _take(store: Store, folder: str, garbage: list[Garbage], report: GarbageRepo
     for inside in ("parts", "files", "deletions", "segments", "manifests"):
         store.files.delete_empty(f"{folder}/{inside}")
     store.files.delete_empty(folder)
+    if any(each.kind == FORMER for each in garbage):
+        store.files.delete_empty(folder.rpartition("/")[0])  # of the fingerprint
 
 
 def _collect_local(look: _Look, local: list[Left], report: GarbageReport, check_stop: Callable[[], None]) -> None:

@@ -221,8 +221,8 @@ class Writer:
 
     def _create(self, manifest: Manifest) -> Manifest:
         try:
-            named = [*manifest.parts, *([manifest.failures] if manifest.failures else [])]
-            written = [self._chain.path(each.file) for each in named if each.file in self._uncommitted]
+            named = {*(part.file for part in manifest.parts), *([manifest.failures.file] if manifest.failures else [])}
+            written = [self._chain.path(file) for file in self._uncommitted if file in named]
             require_there(self._chain.store_files, written, self._chain.versions.what)
             document = self._chain.versions.create(manifest.version, manifest.to_document())
         except CommitConflict:

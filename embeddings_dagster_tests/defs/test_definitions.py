@@ -41,6 +41,8 @@ JOBS = {
     "analyse": {"near_duplicates", "embedding_map", "clip_canaries", "dino_canaries"},
     "discover": set(),
     "compact_indexes": set(),
+    "refresh_catalogues": set(),
+    "collect_garbage": set(),
 }  # fmt: skip
 
 
@@ -87,6 +89,7 @@ def test_jobs_and_their_assets(definitions: dg.Definitions) -> None:
         job = definitions.resolve_job_def(name)
         found[name] = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
         assert job.executor_def.name == "in_process"
+        assert job.run_tags["embeddings/job"] == "true", "so that its runs are known as ours before they have a process"
     assert found == JOBS
 
 
@@ -108,6 +111,7 @@ def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions) -
         "reconcile_indexes": ("refresh_indexes", "RUNNING", "0 3 * * *"),
         "compact_indexes": ("compact_indexes", "RUNNING", "15 * * * *"),
         "analyse": ("analyse", "RUNNING", "0 5 * * *"),
+        "collect_garbage": ("collect_garbage", "RUNNING", "30 5 * * 0"),
     }
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from embeddings_dagster.defs import tags
-from embeddings_dagster.defs.lifecycle import bury, process_is_alive, process_tags, set_pool_limits
+from embeddings_dagster.defs.lifecycle import alive, bury, process_is_alive, process_tags, set_pool_limits
 
 
 @dg.op
@@ -103,6 +103,7 @@ def test_a_re_execution_that_has_only_the_tags_of_the_dead_run_it_repeats_is_lef
         ({tags.STATE: "s", tags.MODEL: "dino"}, True),
         ({tags.PARTITION: "pics__2"}, True),
         ({tags.RANGE_START: "pics__2", tags.RANGE_END: "pics__2"}, True),
+        (tags.OURS, True),
         ({tags.PARTITION: "2026-01-01"}, False),
         ({}, False),
     ],
@@ -117,6 +118,32 @@ def test_a_run_that_was_handed_to_a_process_that_never_came_is_buried_in_time(
     assert bury(instance, timedelta(0)) == [run.run_id] * ours
     status = dg.DagsterRunStatus.FAILURE if ours else dg.DagsterRunStatus.STARTING
     assert instance.get_run_by_id(run.run_id).status == status
+
+
+def test_a_run_that_was_killed_before_it_named_its_process_is_buried_in_time(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(some_job, tags=tags.OURS, status=dg.DagsterRunStatus.STARTED)
+    assert bury(instance) == [], "it is about to"
+    assert bury(instance, timedelta(0)) == [run.run_id]
+
+
+def test_a_re_execution_that_was_killed_before_it_named_its_own_process_is_buried_in_time(
+    instance: dg.DagsterInstance, dead: str
+) -> None:
+    parent = started(instance, dead)
+    assert bury(instance) == [parent.run_id]
+    inherited = {**parent.tags, **tags.OURS}
+    run = instance.create_run_for_job(
+        some_job, tags=inherited, status=dg.DagsterRunStatus.STARTED,
+        parent_run_id=parent.run_id, root_run_id=parent.run_id,
+    )  # fmt: skip
+    assert bury(instance) == []
+    assert bury(instance, timedelta(0)) == [run.run_id]
+
+
+def test_those_under_way_are_told_once_the_dead_are_ended(instance: dg.DagsterInstance, dead: str) -> None:
+    started(instance, dead)
+    living = started(instance, process_tags()[tags.PROCESS])
+    assert alive(instance) == [living.run_id]
 
 
 def test_a_run_that_has_begun_is_not_taken_for_one_that_never_came(instance: dg.DagsterInstance) -> None:

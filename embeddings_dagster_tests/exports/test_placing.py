@@ -1,5 +1,6 @@
 """Where exports may go, and that what interrupts one leaves the old export, the new one, or none that looks whole."""
 
+import json
 import os
 import resource
 import subprocess
@@ -52,6 +53,21 @@ def test_what_no_export_made_is_not_overwritten_unless_asked(filled: Shelf, name
     export_npy(filled.context, None, filled.root / "art.npy", force=True)
     assert read(filled.root / "art_ids.json") == ["x", "y"]
     export_npy(filled.context, None, filled.root / "art.npy")
+
+
+def test_an_export_of_a_newer_release_is_not_overwritten_and_one_of_an_older_is(filled: Shelf) -> None:
+    export_npy(filled.context, None, filled.root / "art.npy")
+    info = filled.root / "art_info.json"
+    said = read(info)
+    assert said["format_version"] == 1
+    info.write_text(json.dumps({**said, "format_version": 2}))
+    before = contents(filled.root)
+    with pytest.raises(ExportRefused, match=r"art_info\.json is of format 2, .* upgrade embeddings-dagster"):
+        export_npy(filled.context, None, filled.root / "art.npy")
+    assert contents(filled.root) == before
+    info.write_text(json.dumps({name: value for name, value in said.items() if name != "format_version"}))
+    export_npy(filled.context, None, filled.root / "art.npy")
+    assert read(info)["format_version"] == 1
 
 
 OURS = '"made_by": "embeddings-dagster"'
