@@ -1,6 +1,7 @@
-"""docs/maintenance.md: what it shows is typed as it stands there, and it names every kind of litter and every format."""
+"""docs/maintenance.md: what it shows is typed as it stands there, and it names every kind of litter and format."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ def test_the_commands_it_shows_are_commands_with_those_options() -> None:
     for _, command, *arguments in shown:
         known = {option for parameter in ALL[(command,)].params for option in parameter.opts}
         assert {each for each in arguments if each.startswith("-")} <= known
-        for option, value in zip(arguments, arguments[1:], strict=False):
+        for option, value in pairwise(arguments):
             if option == "--older-than":
                 duration_of(value)
 
