@@ -14,7 +14,7 @@ import pytest
 
 from embeddings_dagster.errors import CommitConflict, MissingFile, StoreError, UnknownItem
 from embeddings_dagster.ids import Key
-from embeddings_dagster.index import Generation
+from embeddings_dagster.index import Generation, GenerationManifest, Generations
 from embeddings_dagster.search.opened import OpenedIndexes
 from embeddings_dagster.stages import garbage as garbage_module
 from embeddings_dagster.stages.embed import dataset
@@ -373,12 +373,12 @@ def test_an_index_is_planned_again_when_its_segment_was_taken(world: World, monk
     slept: list[object] = []
     original = type(world.generations).commit
 
-    def late(self: object, base: object, following: object) -> object:
+    def late(self: Generations, base: GenerationManifest, following: GenerationManifest) -> GenerationManifest:
         if not slept:
             slept.append(following)
             for path in world.generations.files(following) - world.generations.files(base):
                 world.store.files.delete(path)
-        return original(base, following)
+        return original(self, base, following)
 
     monkeypatch.setattr(type(world.generations), "commit", late)
     world.refresh()
