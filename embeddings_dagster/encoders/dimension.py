@@ -37,7 +37,7 @@ def dimension(kind: str, model: str, files: ModelFiles) -> int:
 def _model_type(config: Path) -> str:
     try:
         found = json.loads(config.read_bytes())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{str(config)!r} does not say what type of model it is ({type(error).__name__}: {error}); fetch it again"
         ) from error
