@@ -5,7 +5,6 @@ Answers go to stdout, everything else (progress, notes, errors) to stderr, so th
 
 import io
 import json
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-# Control characters but tabs and line breaks, and those that turn the order of what is read: `gpj.exe` for `exe.jpg`.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from embeddings_dagster.errors import CONTROL
+
 PIPED_WIDTH = 100_000  # a pipe has no edge: nothing in it is wrapped or cut
 
 
