@@ -68,6 +68,8 @@ def parse_yaml(path: Path) -> Document:
         raise SettingsError(f"{path.name}:{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name}: not valid YAML: {error}") from None
+    except (AttributeError, LookupError, TypeError) as error:  # of PyYAML, where a tag such as !!bool does not fit
+        raise SettingsError(f"{path.name}: not valid YAML: a tag (!!…) does not fit its value; remove it") from error
     if not isinstance(data, dict | None):
         raise SettingsError(f"{path.name}:1: expected `key: value` lines, found {type(data).__name__}")
     if any(not isinstance(key, str) for key in data or {}):

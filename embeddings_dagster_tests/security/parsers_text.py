@@ -323,6 +323,8 @@ TEXT_PARSERS = (
             ("a number too long to be written down: a ValueError once", b"rgb:\n  max_bytes: 0x" + b"f" * 20_000),
             ("an alias within itself", b"sources: &a {b: *a}\n"),
             ("ten thousand levels", b"a: " + b"[" * 10_000),
+            ("a tag that does not fit: an AttributeError once", b"data: !!timestamp soon"),
+            ("another: a KeyError once", b"data: !!bool perhaps"),
             ("an object of Python", b"data: !!python/object/apply:os.system ['id']\n"),
             ("a NUL in a path", b'data: "a\\0b"\n'),
             ("a home of nobody: a RuntimeError once", b"sources: {a: {kind: folder, path: ~nobody-here/b}}\n"),

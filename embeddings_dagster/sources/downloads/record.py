@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -90,7 +91,7 @@ class Row:
 
 
 _COLUMNS = tuple(each.name for each in fields(Row))
-_TYPES = tuple(each.type for each in fields(Row))  # which SQLite does not hold anyone to
+_TYPES: tuple[Any, ...] = tuple(each.type for each in fields(Row))  # which SQLite does not hold anyone to
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM urls"
 _PUT = (
     f"INSERT INTO urls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -172,7 +173,7 @@ class Record:
             return None
         with self._using() as connection:
             found = connection.execute(query, (value,)).fetchone()
-            if found and not all(map(isinstance, found, _TYPES)):
+            if found and not all(isinstance(each, kind) for each, kind in zip(found, _TYPES, strict=True)):
                 raise sqlite3.DatabaseError(f"the row of {shown(str(found[0]))} holds values of other kinds")
         return Row(*found) if found else None
 

@@ -51,7 +51,7 @@ def read_mapping(path: Path) -> list[MappingRow]:
         if not set(columns) & set(IMAGE_COLUMNS):
             raise SourceError(
                 f"the mapping {str(path)!r} has neither a column {' nor '.join(IMAGE_COLUMNS)}; its first line has "
-                f"{', '.join(map(repr, columns))[:200] or 'nothing'}"
+                f"{', '.join(columns)[:200] or 'nothing'}"
             )
         return [row for values in reader if (row := _row(reader.line_num, columns, values))]
     except csv.Error as error:
