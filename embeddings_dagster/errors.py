@@ -5,9 +5,18 @@ one image and ends as a row in a failures table; every other `EmbeddingsError` s
 was committed as it was.
 """
 
+import re
+
+# Control characters but tabs and line breaks, and those that turn the order of what is read: `gpj.exe` for `exe.jpg`.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 class EmbeddingsError(Exception):
-    """Root of everything this project raises on purpose."""
+    """Root of everything this project raises on purpose. Messages repeat what strangers wrote; wherever one is shown,
+    it gives the terminal no commands."""
+
+    def __str__(self) -> str:
+        return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", super().__str__())
 
 
 class SettingsError(EmbeddingsError):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as EnvironmentUnreadable
 
 from embeddings_dagster import ids
 from embeddings_dagster.errors import SettingsError
@@ -187,7 +188,7 @@ class Settings(BaseSettings):
         return root / "image_cache" / source
 
     def resolve(self, path: str | Path) -> Path:
-        return (self._root / Path(path).expanduser()).absolute()
+        return (self._root / os.path.expanduser(path)).absolute()  # Path.expanduser raises where there is no such user
 
     def source_path(self, name: str) -> Path:
         return self.resolve(self.sources[name].path)
@@ -231,7 +232,7 @@ def find_settings(start: Path | None = None) -> Path | None:
     """The settings file in force: `EMBEDDINGS_SETTINGS`, else `embeddings.yaml` in the folder or one above it."""
     named = os.environ.get(FILE_VARIABLE)
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()
     folder = (start or Path.cwd()).absolute()
     return next((each / FILE_NAME for each in (folder, *folder.parents) if (each / FILE_NAME).is_file()), None)
 
@@ -256,6 +257,8 @@ def settings_from(document: Document, *, root: Path) -> Settings:
         settings = Settings(**document.data)
     except ValidationError as error:
         problems += explain(error, document, Settings, ENV_PREFIX)
+    except (EnvironmentUnreadable, RecursionError) as error:
+        problems.append(f"environment variables {ENV_PREFIX}…: {error}; correct its JSON, or unset it")
     if problems:
         raise SettingsError("\n".join(problems))
     settings._root = root

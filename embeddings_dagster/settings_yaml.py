@@ -5,6 +5,7 @@ Only plain data is constructed (`yaml.SafeLoader`), and a key given twice is a m
 
 import difflib
 import os
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from pydantic import BaseModel, ValidationError
 from embeddings_dagster.errors import SettingsError
 
 MAX_BYTES = 2**20  # a settings file larger than this is some other file
+MOST_VALUES = 100_000  # in one, its aliases written out: nine lines of nine aliases each would be a thousand million
+LONGEST_NUMBER = 100  # characters; to read `1:59:59:…`, which is a number in YAML, takes time that grows as a square
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+MOST_SHOWN = 200  # characters of a value that is found wrong
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ def parse_yaml(path: Path) -> Document:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_size(node, path.name)
         lines = dict(_lines(node, (), path.name)) if node else {}
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -61,11 +68,48 @@ def parse_yaml(path: Path) -> Document:
         raise SettingsError(f"{path.name}:{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name}: not valid YAML: {error}") from None
+    except (AttributeError, LookupError, TypeError) as error:  # of PyYAML, where a tag such as !!bool does not fit
+        raise SettingsError(f"{path.name}: not valid YAML: a tag (!!…) does not fit its value; remove it") from error
     if not isinstance(data, dict | None):
         raise SettingsError(f"{path.name}:1: expected `key: value` lines, found {type(data).__name__}")
     if any(not isinstance(key, str) for key in data or {}):
         raise SettingsError(f"{path.name}:1: the keys at the top must be words")
     return Document(path.name, data or {}, lines)
+
+
+def _check_size(node: yaml.Node | None, name: str) -> None:
+    """Refuse what a few lines of aliases, or of digits, would become; a chain of aliases that ends in itself, too.
+
+    Raises:
+        SettingsError: with its aliases written out the document has too many values, or one of them is endless.
+    """
+    sizes: dict[int, int] = {}
+    entered: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node))
+        if known is not None:
+            return known
+        line = node.start_mark.line + 1
+        if id(node) in entered:
+            raise SettingsError(f"{name}:{line}: an alias stands within what it names; write the value out")
+        entered.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            found = 1
+            if UNUSABLE.search(node.value):
+                raise SettingsError(f"{name}:{line}: holds a character that no path and no text has; correct the value")
+            if node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
+                raise SettingsError(f"{name}:{line}: a number of {len(node.value):,} characters; correct the value")
+        else:
+            parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            found = 1 + sum(map(size, parts))
+        if found > MOST_VALUES:
+            raise SettingsError(f"{name}:{line}: more than {MOST_VALUES:,} values, aliases written out; shorten it")
+        sizes[id(node)] = found
+        return found
+
+    if node is not None:
+        size(node)
 
 
 def _lines(node: yaml.Node, path: tuple[Hashable, ...], name: str) -> Iterator[tuple[tuple[Hashable, ...], int]]:
@@ -138,7 +182,9 @@ def _remedy(mistake: Any, path: tuple[Hashable, ...], model: type[BaseModel], da
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
     message = mistake["msg"][0].lower() + mistake["msg"][1:]
-    return f"{message}, found {given!r}; correct the value"
+    shown = repr(given)
+    shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+    return f"{message}, found {shown}; correct the value"
 
 
 def _known_keys(path: tuple[Hashable, ...], model: type[BaseModel], data: Any) -> list[str]:

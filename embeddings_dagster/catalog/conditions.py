@@ -64,7 +64,7 @@ def parse_condition(text: str) -> Condition:
     if not rest:
         if operator in (EQUAL, UNEQUAL):
             return Condition(name, MISSING if operator == EQUAL else PRESENT)
-        raise BadQuery(f"{text!r} compares {name!r} with nothing; give a value, or write {name}= for missing")
+        raise BadQuery(f"{text!r} compares {name!r} with nothing; give a value, or write = alone for missing")
     if _is_quoted(rest):
         return Condition(name, operator, (unquoted(rest),))
     if operator == EQUAL and ".." in rest:

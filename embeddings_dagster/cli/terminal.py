@@ -5,7 +5,6 @@ Answers go to stdout, everything else (progress, notes, errors) to stderr, so th
 
 import io
 import json
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tabs and line breaks
+from embeddings_dagster.errors import CONTROL
+
 PIPED_WIDTH = 100_000  # a pipe has no edge: nothing in it is wrapped or cut
 
 
@@ -79,7 +79,9 @@ def show_anything() -> None:
 
 def say_json(value: Any) -> None:
     """The answer for a program: one JSON document, nothing else on stdout."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, default=_plain)
+    text = CONTROL.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=1, ensure_ascii=False, default=_plain)
+    )
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # of that terminal, or for halves of surrogate pairs: names of files may hold them

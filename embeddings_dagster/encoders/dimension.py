@@ -10,6 +10,9 @@ from embeddings_dagster.encoders.families import family_of
 from embeddings_dagster.encoders.files import ModelFiles
 from embeddings_dagster.errors import ModelError
 
+LARGEST = 10_000_000  # of any whole number in a configuration; the largest vocabularies have a million words
+MOST_LAYERS = 1_000
+
 
 def dimension(kind: str, model: str, files: ModelFiles) -> int:
     """The length of the vectors of a model of `kind` clip or dino; `model` is its name in the settings.
@@ -36,12 +39,32 @@ def dimension(kind: str, model: str, files: ModelFiles) -> int:
 
 def _model_type(config: Path) -> str:
     try:
-        found = json.loads(config.read_bytes())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = json.loads(config.read_bytes())
+        found = told["model_type"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{str(config)!r} does not say what type of model it is ({type(error).__name__}: {error}); fetch it again"
         ) from error
+    _check_claims(told, config)
     return str(found)
+
+
+def _check_claims(told: object, config: Path) -> None:
+    """A network is built as its configuration says before its weights are compared with it: a line of it could ask for
+    all memory, or for a day.
+
+    Raises:
+        ModelError: it claims more than any model has.
+    """
+    waiting = [("", told)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(key, each) for each in value]
+        elif isinstance(value, int) and abs(value) > (MOST_LAYERS if "layers" in key else LARGEST):
+            raise ModelError(f"{str(config)!r} says {key[:60]!r}: {value}, which no model has; fetch it again")
 
 
 def _first_axes(wanted: Iterable[str], paths: Iterable[Path]) -> dict[str, int]:

@@ -86,7 +86,11 @@ def wanted(names: Iterable[str], kind: str) -> list[str]:
 
 
 def missing(folder: Path, kind: str) -> list[str]:
-    """What a model of that kind needs and `folder` does not hold."""
+    """What a model of that kind needs and `folder` does not hold.
+
+    Raises:
+        ModelUnavailable: its index of weights is none, or names files that are not weights in this folder.
+    """
     needs = [("config.json",), PROCESSOR]
     if kind == "clip":
         needs.append(VOCABULARY)
@@ -101,9 +105,15 @@ def missing(folder: Path, kind: str) -> list[str]:
 def _indexed(index: Path) -> list[str]:
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        strange = next((name for name in names if not SHARD.fullmatch(name)), None)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ModelUnavailable(f"{str(index)!r} is not an index of safetensors files; fetch the model again") from error
-    return [str(name) for name in names]
+    if strange is not None:  # it would be loaded from wherever that is, and its digest be in no fingerprint
+        raise ModelUnavailable(
+            f"{str(index)!r} names {strange!r}, and weights are model-00001-of-00002.safetensors and the like, beside "
+            "it; save the model again with save_pretrained"
+        )
+    return names
 
 
 def _bundled(name: str) -> Path:

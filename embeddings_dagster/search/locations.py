@@ -12,6 +12,7 @@ from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.ids import Key
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.sources import Source, open_source
+from embeddings_dagster.sources.addresses import without_secrets
 from embeddings_dagster.store import Store
 
 DATASET = "raw_images"
@@ -53,7 +54,7 @@ class Locations:
 def _shown(source: Source | None, location: str) -> str:
     """A location as people can use it; what is not UTF-8 stays escaped, to be printable."""
     if source is None or "://" in location:
-        return location
+        return without_secrets(location)
     path = source.locate(location)
     try:
         path.encode()

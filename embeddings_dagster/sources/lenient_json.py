@@ -8,6 +8,7 @@ import codecs
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -53,18 +54,18 @@ def parse(data: bytes, name: str) -> Parsed:
     text = decode(data)
     if not text.strip():
         raise BadRecord(f"{name}: is empty; write it again")
-    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
-        raise BadRecord(f"{name}: nested more than {DEEPEST} levels deep; correct it")
     repeated: dict[str, None] = {}
 
     def hold(pairs: list[tuple[str, object]]) -> dict[str, object]:
         held = dict(pairs)
         if len(held) != len(pairs):
-            names = [key for key, _ in pairs]
-            repeated.update(dict.fromkeys(key for key in held if names.count(key) > 1))
+            counts = Counter(key for key, _ in pairs)
+            repeated.update(dict.fromkeys(key for key, count in counts.items() if count > 1))
         return held
 
     def load(text: str) -> object:
+        if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+            raise BadRecord(f"{name}: nested more than {DEEPEST} levels deep; correct it")
         return json.loads(text, strict=False, object_pairs_hook=hold, parse_int=_integer)
 
     try:
@@ -77,8 +78,6 @@ def parse(data: bytes, name: str) -> Parsed:
             raise BadRecord(
                 f"{name}: is not JSON: {said} at line {error.lineno}, column {error.colno}; correct it"
             ) from error
-    except RecursionError as error:
-        raise BadRecord(f"{name}: nested too deeply; correct it") from error
     return Parsed(value, tuple(map(clean, repeated)))
 
 

@@ -5,6 +5,7 @@ Paths are relative to the folder, `/` between their parts, as Python decodes the
 `ids.escape_local_id`.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -17,6 +18,7 @@ from embeddings_dagster.ids import unescape_local_id
 from embeddings_dagster.sources.base import LOOK
 
 BLOCK = 4_096  # files looked at between two times that what was seen is put into columns
+MOST_NAMED = 2**31  # bytes of a list or table; predictions for a million panels have half of that
 # The usual names of what `images/` decodes.
 EXTENSIONS = frozenset(
     {
@@ -124,6 +126,24 @@ def read_within(root: Path, location: str, cap: int, *, source: str, if_missing:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ReadFailed(f"{location}: cannot be read ({reason}); check its permissions and its disk") from error
+
+
+def read_named(path: Path) -> bytes:
+    """The bytes of one file that a person named, in the settings or in a command: a list, a table.
+
+    Raises:
+        OSError: it cannot be read, is no regular file (a pipe would be waited for, a device read for ever), or is too
+            large to be what it is named as.
+    """
+    handle = open_regular(str(path))
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        data = read_up_to(file, found.st_size, MOST_NAMED + 1) if found.st_size <= MOST_NAMED else None
+    if data is None or len(data) > MOST_NAMED:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_NAMED:,} bytes", str(path))
+    return data
 
 
 def open_regular(path: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from embeddings_dagster.catalog import Picture, Region
+from embeddings_dagster.sources.addresses import without_secrets
 from embeddings_dagster.stages.index_inputs import Inputs, failed_images
 from embeddings_dagster.stages.index_state import OfferRow
 from embeddings_dagster.store.content import row_digests
@@ -37,7 +38,7 @@ def pictures(part: pa.RecordBatch, batch: str) -> Iterator[Picture]:
             batch=batch,
             item_id=row["item_id"],
             ordinal=row["ordinal"],
-            location=row["location"],
+            location=without_secrets(row["location"]),
             width=row["width"],
             height=row["height"],
             scraped_at=row["scraped_at"],

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import WHOLE
 from embeddings_dagster.settings_sources import GroupSettings
 from embeddings_dagster.sources.lenient_json import decode
+from embeddings_dagster.sources.local_files import read_named
 from embeddings_dagster.store import Store
 
 PAGE = 10_000  # records read at one time
@@ -66,12 +68,12 @@ def groups_by_file(path: Path, source: str, images: Sequence[str]) -> Iterator[t
 def _read(path: Path) -> Mapping[str, str]:
     remedy = "correct it, or `groups` of the source"
     try:
-        reader = csv.DictReader(io.StringIO(decode(path.read_bytes()), newline=""))
+        reader = csv.DictReader(io.StringIO(decode(read_named(path)), newline=""))
         columns = {name.strip().casefold(): name for name in reader.fieldnames or () if name}
         if ID not in columns or GROUP not in columns:
             raise SourceError(f"the groups file {path} has no columns {ID} and {GROUP}; {remedy}")
         rows = [(row[columns[ID]] or "", row[columns[GROUP]] or "") for row in reader]
-    except (OSError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise SourceError(f"the groups file {path} cannot be read ({error}); {remedy}") from error
     # Ids are written as people see them; in the store they are escaped.
     found = {}
@@ -90,6 +92,6 @@ def groups_of(
         IndexUnavailable, SourceError: as `groups_by_field` and `groups_by_file`.
     """
     if settings.file is not None:
-        return groups_by_file((root / settings.file.expanduser()).absolute(), source, images)
+        return groups_by_file((root / os.path.expanduser(settings.file)).absolute(), source, images)
     assert settings.field is not None
     return groups_by_field(store, source, settings.field)

@@ -13,6 +13,7 @@ from embeddings_dagster.errors import EmptyRegion, ItemError, RawChanged, Unknow
 from embeddings_dagster.ids import Key
 from embeddings_dagster.images import RgbImage, Workshop, recipe, usable_cores
 from embeddings_dagster.sources import Picture, Source
+from embeddings_dagster.sources.addresses import without_secrets
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.carry_out import Job, Made, Row, carry_out, failed_image
 from embeddings_dagster.stages.context import StageContext
@@ -163,11 +164,12 @@ def _make(source: Source, pictures: Workshop, version: str, row: RawRow, run_id:
 def _row(raw: RawRow, picture: RgbImage, version: str, region: RegionRow, run_id: str) -> Row:
     number, box, text, _ = region
     whole = number == 0
+    path = without_secrets(str(raw["location"]))
     return {
         "image_id": raw["image_id"],
         "region": number,
         "input_hash": input_hash(str(raw["sha256"]), version, box),
-        "image": {"bytes": picture.data if whole else None, "path": raw["location"] if whole else None},
+        "image": {"bytes": picture.data if whole else None, "path": path if whole else None},
         "box": box,
         "text": text,
         "width": picture.width if box is None else box["w"],

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import escape_local_id
 from embeddings_dagster.sources.lenient_json import decode
-from embeddings_dagster.sources.local_files import FilesWithin, real_root
+from embeddings_dagster.sources.local_files import FilesWithin, read_named, real_root
 from embeddings_dagster.sources.named_files import files_named, unlistable
 from embeddings_dagster.sources.tails import Parts, TailIndex, fold, is_absolute, parts_of
 
@@ -55,7 +55,7 @@ def list_specs(path: Path, *, source: str, setting: str) -> Specs:
         return _below(real_root(path, source=source, setting=setting), source)
     try:
         before = os.stat(path)
-        lines = _lines(path.read_bytes())
+        lines = _lines(read_named(path))
         after = os.stat(path)
     except OSError as error:
         raise SourceError(

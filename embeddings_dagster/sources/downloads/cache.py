@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from embeddings_dagster.sources.downloads.answers import Answer
 from embeddings_dagster.sources.downloads.failure import Failure
 from embeddings_dagster.sources.downloads.names import mark, slot_of, stem_of
 from embeddings_dagster.sources.downloads.record import Record, Row
+from embeddings_dagster.sources.local_files import open_regular
 
 _PARTIAL = ".partial"
 _OLD_SECONDS = 3600  # a half-written file of that age belongs to a process that was killed
@@ -106,11 +108,12 @@ class Cache:
             )
 
     def _read(self, row: Row) -> bytes | None:
-        if row.file is None:
+        if row.file is None or row.size is None or not _is_plain(row.file):
             return None
         try:
-            with open(self._folder / row.file, "rb") as file:
-                if os.fstat(file.fileno()).st_size != row.size:
+            with open(open_regular(str(self._folder / row.file)), "rb") as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_size != row.size:
                     return None
                 data = file.read(row.size + 1)
         except FileNotFoundError:
@@ -134,7 +137,7 @@ class Cache:
         return {owner.file} if owner.file else set()
 
     def _remove(self, files: set[str], kept: str) -> None:
-        for file in files:
+        for file in filter(_is_plain, files):
             with contextlib.suppress(FileNotFoundError):
                 # Names that differ in case alone are one file on some disks.
                 if not os.path.samefile(self._folder / file, self._folder / kept):
@@ -168,6 +171,11 @@ class Cache:
             yield
         except OSError as error:
             raise _unusable(self._folder, error) from error
+
+
+def _is_plain(file: str) -> bool:
+    """Whether it is the name of a file in the folder, and no path: whoever can write the record could name any."""
+    return file not in ("", ".", "..") and not set(file) & set("/\\\0")
 
 
 def _unusable(folder: Path, error: OSError) -> SourceError:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from embeddings_dagster.errors import SourceError
+from embeddings_dagster.sources.addresses import shown
 
 FILE = "urls.sqlite"
 _VERSION = 1
@@ -89,6 +91,7 @@ class Row:
 
 
 _COLUMNS = tuple(each.name for each in fields(Row))
+_TYPES: tuple[Any, ...] = tuple(each.type for each in fields(Row))  # which SQLite does not hold anyone to
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM urls"
 _PUT = (
     f"INSERT INTO urls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -131,7 +134,10 @@ class Record:
         if not self._exists():
             return ""
         with self._using() as connection:
-            identity, changes = connection.execute("SELECT id, changes FROM cache").fetchone()
+            found = connection.execute("SELECT id, changes FROM cache").fetchone()
+            if found is None:
+                raise sqlite3.DatabaseError("it has lost its own name")
+        identity, changes = found
         return f"{identity}:{changes}" if changes else ""  # a cache without changes is as good as none
 
     def revised(self) -> dict[str, str]:
@@ -167,6 +173,8 @@ class Record:
             return None
         with self._using() as connection:
             found = connection.execute(query, (value,)).fetchone()
+            if found and not all(isinstance(each, kind) for each, kind in zip(found, _TYPES, strict=True)):
+                raise sqlite3.DatabaseError(f"the row of {shown(str(found[0]))} holds values of other kinds")
         return Row(*found) if found else None
 
     def _exists(self) -> bool:
@@ -215,6 +223,7 @@ class Record:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise SourceError(f"{self._path}: was written by a newer release; install it, or delete this file")
+        connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from embeddings_dagster.errors import SourceError
 from embeddings_dagster.sources.lenient_json import decode
+from embeddings_dagster.sources.local_files import read_named
 
 OTHER_CATEGORY, UNSURE, NO_BOX, NO_IMAGE, TAKEN = (
     "of another category",
@@ -22,7 +23,7 @@ OTHER_CATEGORY, UNSURE, NO_BOX, NO_IMAGE, TAKEN = (
     "of no image in the file",
     "taken",
 )
-INTEGRAL = re.compile(r"0*([0-9]+)(?:\.0*)?")
+INTEGRAL = re.compile(r"([0-9]+)(?:\.0*)?")
 
 
 class PanelBox(NamedTuple):
@@ -83,7 +84,7 @@ def read_predictions(path: Path, *, categories: Collection[int], min_score: floa
         SourceError: it cannot be read, or is no COCO.
     """
     try:
-        value = json.loads(decode(path.read_bytes()), object_pairs_hook=_slim, strict=False)
+        value = json.loads(decode(read_named(path)), object_pairs_hook=_slim, strict=False)
     except OSError as error:
         raise SourceError(
             f"the predictions {str(path)!r} cannot be read ({error.strerror}); correct the path"
@@ -185,4 +186,4 @@ def _id(value: object) -> str:
 def _loose(name: str) -> str:
     text = name.strip().replace("\\", "/").removeprefix("./").casefold()
     number = INTEGRAL.fullmatch(text)
-    return number[1] if number else text
+    return (number[1].lstrip("0") or "0") if number else text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embeddings_dagster.errors import SourceError
 from embeddings_dagster.sources.lenient_json import decode
+from embeddings_dagster.sources.local_files import read_named
 
 IMAGE_COLUMNS = ("image_rel_path", "image_path")
 ID_COLUMNS = ("predictions_json_id", "coco_image_id", "coco_id_reconstructed")
@@ -39,7 +40,7 @@ def read_mapping(path: Path) -> list[MappingRow]:
         SourceError: it cannot be read, or has no column that names pictures.
     """
     try:
-        text = decode(path.read_bytes())
+        text = decode(read_named(path))
     except OSError as error:
         raise SourceError(f"the mapping {str(path)!r} cannot be read ({error.strerror}); correct its path") from error
     text = text.replace("\0", "")

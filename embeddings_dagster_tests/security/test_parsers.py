@@ -1,0 +1,47 @@
+"""No parser of outside data does anything but answer or refuse, and there is none that is not tried."""
+
+import random
+from typing import Any
+
+import pytest
+
+from embeddings_dagster_tests.security.fuzzing import Parser, Tally, fuzz, judge
+from embeddings_dagster_tests.security.registry import ELSEWHERE, PACKAGE, PARSERS, parsing_modules
+
+EXAMPLES, FULL = 40, 5_000
+CASES = [pytest.param(parser, case, id=f"{parser.name}: {said}") for parser in PARSERS for said, case in parser.cases]
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
+def test_a_parser_answers_or_refuses(parser: Parser) -> None:
+    assert fuzz(parser, EXAMPLES).tried > 0
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
+def test_a_parser_answers_or_refuses_thousands_of_times(parser: Parser) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    assert fuzz(parser, FULL, seed).tried > 0
+
+
+@pytest.mark.parametrize(("parser", "case"), CASES)
+def test_what_was_found_once_stays_mended(parser: Parser, case: Any) -> None:
+    judge(parser, case, Tally())
+
+
+def test_every_module_that_parses_is_tried() -> None:
+    tried = {module for parser in PARSERS for module in parser.modules}
+    assert parsing_modules() - tried - ELSEWHERE.keys() == set(), (
+        "add a parser to the registry, or say where it is tried"
+    )
+
+
+def test_the_registry_names_modules_that_are_there() -> None:
+    named = {module for parser in PARSERS for module in parser.modules} | ELSEWHERE.keys()
+    assert [each for each in sorted(named) if not (PACKAGE / f"{each.replace('.', '/')}.py").is_file()] == []
+
+
+def test_parsers_have_names_of_their_own_and_sentences_for_their_cases() -> None:
+    assert len({parser.name for parser in PARSERS}) == len(PARSERS)
+    assert all(said for parser in PARSERS for said, _ in parser.cases)
