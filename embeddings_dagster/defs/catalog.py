@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import dagster as dg
-from pydantic import Field
 
 from embeddings_dagster.catalog import LAYOUT
 from embeddings_dagster.defs import tags
 from embeddings_dagster.defs.asking import next_attempt
 from embeddings_dagster.defs.batches import failure_of
+from embeddings_dagster.defs.config import RefreshConfig
 from embeddings_dagster.defs.metadata import Metadata, plain_metadata
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
@@ -23,12 +23,6 @@ from embeddings_dagster.stages.index_checks import CheckResult
 from embeddings_dagster.store import Store
 
 GROUP = "catalog"
-
-
-class CatalogConfig(dg.Config):
-    """Run config of the catalogue."""
-
-    force: bool = Field(default=False, description="Make it anew from nothing, whatever there is.")
 
 
 def catalog_asset(project: Project) -> dg.AssetsDefinition:
@@ -47,7 +41,7 @@ def catalog_asset(project: Project) -> dg.AssetsDefinition:
         pool=tags.CATALOG_POOL,
         code_version=f"layout-{LAYOUT}",
     )
-    def refresh(context: dg.AssetExecutionContext, config: CatalogConfig) -> dg.MaterializeResult[object]:
+    def refresh(context: dg.AssetExecutionContext, config: RefreshConfig) -> dg.MaterializeResult[object]:
         try:
             with stop_on_signals() as stop:
                 log = project.watch.log or context.log.info

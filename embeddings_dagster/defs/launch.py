@@ -85,15 +85,16 @@ class Launcher:
             yield self._execute(EMBED_BATCHES, assets, batch_config(models, options), where, tuple(group))
 
     def indexes(self, options: Options | None = None) -> Outcome:
-        """Bring the indexes and the catalogue up to date; with `force`, the catalogue is made anew.
+        """Bring the indexes and the catalogue up to date; with `force`, every row of them is planned anew, and
+        the catalogue made from nothing.
 
         Raises:
             Stopped: told to stop; each of them is as it was, or current.
             UnknownItem: a model is not in the settings.
         """
         options = options or Options()
-        config = {ASSET: {"config": {"force": options.force}}}
         assets = [*map(index_name, self._models(options)), ASSET]
+        config = {name: {"config": {"force": options.force}} for name in assets}
         return self._execute(REFRESH_INDEXES, assets, config, {}, ())
 
     def drop_removed(self) -> list[str]:

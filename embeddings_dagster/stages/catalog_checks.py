@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from embeddings_dagster.catalog import Catalogue, CatalogueManifest, flaws
 from embeddings_dagster.stages.catalog_rows import DATASET, offers
-from embeddings_dagster.stages.index_checks import SHOWN, CheckResult
+from embeddings_dagster.stages.index_checks import HEAL, SHOWN, CheckResult
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, stale_batches
 from embeddings_dagster.stages.index_state import index_state
 from embeddings_dagster.store import Store
@@ -83,7 +83,7 @@ def catalog_consumed_is_current(store: Store) -> CheckResult:
     lag = catalog_lag(store)
     batches = len(lag.inputs.states)
     detail = {**_about(lag.base), "batches": batches, "stale": len(lag.stale), "stale_batches": lag.stale[:SHOWN]}
-    return CheckResult(not lag.behind, lag.why or f"all {batches} batches are in", detail=detail)
+    return CheckResult(not lag.behind, lag.why or f"all {batches} batches are in", behind=lag.behind, detail=detail)
 
 
 def catalog_rows_equal_live_rows(store: Store) -> CheckResult:
@@ -121,7 +121,9 @@ def catalog_rows_equal_live_rows(store: Store) -> CheckResult:
     }
     if found:
         wrong.append(f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous")
-    return CheckResult(not wrong, "; ".join(wrong) or f"{images} pictures, as many as are live", detail=detail)
+    behind = bool(stale_batches(inputs, base.consumed if base else {}))
+    described = "; ".join(wrong) + ("" if behind else HEAL) if wrong else f"{images} pictures, as many as are live"
+    return CheckResult(not wrong, described, behind=behind, detail=detail)
 
 
 def _about(base: CatalogueManifest | None) -> dict[str, object]:
