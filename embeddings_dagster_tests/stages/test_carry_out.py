@@ -212,7 +212,9 @@ def test_a_stage_that_loses_count_is_not_complete(store: Store) -> None:
     def forgets_b(plan: Plan) -> Iterator[Made]:
         return (made for made in Work(wanted)(plan) if made.image_id != "photos:b")
 
-    with pytest.raises(CountsDoNotReconcile, match="of 2 regions to be made, 1 are neither rows nor failures \\(photos:b\\)"):
+    with pytest.raises(
+        CountsDoNotReconcile, match="of 2 regions to be made, 1 are neither rows nor failures \\(photos:b\\)"
+    ):
         run(context(store), wanted, forgets_b)
     assert store.chain("embeddings/tiny/abc", BATCH).latest() is None
 
