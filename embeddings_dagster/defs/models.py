@@ -9,6 +9,7 @@ import dagster as dg
 
 from embeddings_dagster.defs.assets import backfill_policy
 from embeddings_dagster.defs.batches import Done, Event, each_batch, failure_of
+from embeddings_dagster.defs.blocked import require_unblocked
 from embeddings_dagster.defs.config import EncodeConfig, RefreshConfig
 from embeddings_dagster.defs.metadata import Metadata, column_schema, plain_metadata
 from embeddings_dagster.defs.partitions import image_batches
@@ -122,6 +123,7 @@ def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
         code_version=INDEX_CODE,
     )
     def refresh(context: dg.AssetExecutionContext, config: RefreshConfig) -> dg.MaterializeResult[object]:
+        require_unblocked(context, ("raw_images", "rgb_images", embeddings_name(name)))
         try:
             with stop_on_signals() as stop:
                 log = project.watch.log or context.log.info
