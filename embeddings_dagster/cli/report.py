@@ -96,12 +96,11 @@ class Report:
 
 def say_report(report: Report) -> None:
     """The table, then what else the reader should know."""
-    columns = [Column("source"), *(Column(name, right=True) for name in NUMBERS), Column("seconds", right=True),
-               Column("of", style="dim")]  # fmt: skip
+    columns = [Column("source"), *(Column(name, right=True) for name in NUMBERS), Column("seconds", right=True)]
     rows: list[tuple[object, ...]] = []
     for tally in report.tallies:
         seconds = f"{report.seconds[tally.source]:.1f}"
-        rows.append((tally.source, *attrgetter(*NUMBERS)(tally), seconds, "images"))
+        rows.append((tally.source, *attrgetter(*NUMBERS)(tally), seconds))
         rows += _stages(report.stages_of(tally.source))
     say_table(columns, rows)
     for name, found in report.discoveries.items():
@@ -151,7 +150,5 @@ def _sent_back(accounts: "list[Account]") -> dict[str, tuple[int, int]]:
 def _stages(statistics: list[Statistics]) -> list[tuple[object, ...]]:
     """A line for each stage that was given anything; there is no text to encode in most sources."""
     return [
-        (f"  {each.stage}", *attrgetter(*NUMBERS)(each), f"{each.seconds:.1f}", each.unit)
-        for each in statistics
-        if each.total
+        (f"  {each.stage}", *attrgetter(*NUMBERS)(each), f"{each.seconds:.1f}") for each in statistics if each.total
     ]

@@ -139,7 +139,7 @@ def test_a_ledger_that_drops_a_picture_is_not_committed(
     ("fault", "message"),
     [
         (loses_the_last, "1 are neither rows nor failures"),
-        (repeats_the_last, "that were not to be made, or came before"),
+        (repeats_the_last, "were not to be made, or came before"),
     ],
 )
 def test_a_stage_that_loses_or_repeats_an_item(
@@ -184,7 +184,8 @@ def test_an_engine_that_loses_or_repeats_a_picture(small: SmallProject, fault: s
         embed(small, ToyEngine(**{fault: {"pics:b.png"}}))
     place = dataset("dino", identity(small.store, "dino", small.settings.models["dino"]))
     assert small.store.chain(place, BATCH).latest() is None
-    assert counts(embed(small)) == (2, 2, 0, 0) or counts(embed(small))[0] == 2
+    made = embed(small)
+    assert (made.total, made.failed) == (2, 0), "what was whole before the fault may be kept, and is skipped then"
     assert small.store.chain(place, BATCH).latest().counts.ok == 2  # type: ignore[union-attr]
 
 
