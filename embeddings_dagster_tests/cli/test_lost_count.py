@@ -57,6 +57,7 @@ def test_a_run_that_lost_count_fails_loudly_and_the_next_one_heals_it(
         "rgb_images": [2, 1, 1, 0],
         "dino_embeddings": [2, 2, 0, 0],
         "dino_index": [4, 2, 2, 0],
+        "search_catalog": [4, 0, 4, 0],
     }, "of the batch that was done already, no stage ran again"
     status = json.loads(command("status", "--json").out)
     assert [(each["stage"], each["total"], each["failed"]) for each in status["statistics"]] == [
