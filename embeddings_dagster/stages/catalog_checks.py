@@ -83,7 +83,7 @@ def catalog_consumed_is_current(store: Store) -> CheckResult:
     lag = catalog_lag(store)
     batches = len(lag.inputs.states)
     detail = {**_about(lag.base), "batches": batches, "stale": len(lag.stale), "stale_batches": lag.stale[:SHOWN]}
-    return CheckResult(not lag.behind, lag.why or f"all {batches} batches are in", behind=lag.behind, detail=detail)
+    return CheckResult(not lag.behind, lag.why or f"all {batches} batches are in", detail=detail)
 
 
 def catalog_rows_equal_live_rows(store: Store) -> CheckResult:

@@ -52,7 +52,7 @@ def index_consumed_is_current(store: Store, model: str, identity: ModelIdentity)
     if not stale:
         return CheckResult(True, f"all {len(inputs.states)} batches are in", _pinned(base), detail=detail)
     description = f"{len(stale)} batches changed since, of {len(inputs.states)}{_why(base)}"
-    return CheckResult(False, description, _pinned(base), behind=True, detail=detail)
+    return CheckResult(False, description, _pinned(base), detail=detail)
 
 
 def index_rows_equal_live_rows(store: Store, model: str, identity: ModelIdentity) -> CheckResult:

@@ -38,6 +38,13 @@ class StageStatus:
     run_id: str = ""
     given: int | None = None
 
+    @property
+    def unit(self) -> str:
+        """What its inputs are. How many texts there are only their rows tell."""
+        if self.stage == "raw_images":
+            return "images"
+        return "regions" if self.stage == "rgb_images" or self.given is not None else "texts"
+
 
 @dataclass(frozen=True)
 class BatchStatus:
@@ -111,10 +118,10 @@ def _stage(
     recipe_now: str | None = None,
 ) -> StageStatus:
     if head.fault:
-        return StageStatus(stage, place, STALE, head.fault)
+        return StageStatus(stage, place, STALE, head.fault, given=given)
     if not head.version:
         state, why = (PARTIAL, "begun, not complete") if head.begun else (MISSING, "never made")
-        return StageStatus(stage, place, state, why)
+        return StageStatus(stage, place, state, why, given=given)
     why = stale_reason(head, inputs, recipe_now)
     state = (PARTIAL if head.begun else STALE) if why else CURRENT
     return StageStatus(
@@ -177,11 +184,12 @@ def totals(batches: list[BatchStatus]) -> list[StageTotal]:
 
 def statistics_of(source: str, batches: list[BatchStatus]) -> list[Statistics]:
     """The statistics of a source as a run would give them that finds nothing to do: each stage over its batches."""
+    units = {stage.stage: stage.unit for batch in batches for stage in batch.stages}
     return [
         Statistics(
             stage=total.stage,
             where=source,
-            unit="images" if total.stage == "raw_images" else "regions",
+            unit=units[total.stage],
             total=total.rows + total.failed,
             processed=0,
             skipped=total.rows,
