@@ -119,10 +119,11 @@ def catalog_rows_equal_live_rows(store: Store) -> CheckResult:
         "outdated": found.updated,
         "superfluous": found.removed,
     }
-    if found:
-        wrong.append(f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous")
     behind = bool(stale_batches(inputs, base.consumed if base else {}))
-    described = "; ".join(wrong) + ("" if behind else HEAL) if wrong else f"{images} pictures, as many as are live"
+    if found:
+        why = "" if behind else HEAL
+        wrong.append(f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous{why}")
+    described = "; ".join(wrong) or f"{images} pictures, as many as are live"
     return CheckResult(not wrong, described, behind=behind, detail=detail)
 
 

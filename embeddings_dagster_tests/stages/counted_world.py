@@ -196,10 +196,11 @@ class CountedWorld:
                 yield run_rgb(context, batch)
                 for space, model in context.settings.spaces.items():
                     yield run_embed(context, space, model, self.engine, batch)
-        for space in context.settings.spaces:
-            yield refresh_index(context, space).statistics
+        indexes = {space: refresh_index(context, space) for space in context.settings.spaces}
+        yield from (each.statistics for each in indexes.values())
         yield refresh_catalog(context).statistics
-        yield export_npy(context, Wanted(model="dino"), self.root / f"out{self.runs}").statistics
+        if indexes["dino"].rows:
+            yield export_npy(context, Wanted(model="dino"), self.root / f"out{self.runs}").statistics
 
     # what the inputs say
 
