@@ -12,11 +12,13 @@ import dagster as dg
 
 from embeddings_dagster import ids
 from embeddings_dagster.defs import findings
+from embeddings_dagster.defs.blocked import UNREADABLE
 from embeddings_dagster.defs.findings import Finding, Said
 from embeddings_dagster.defs.metadata import plain_metadata
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.encoders import ModelIdentity
+from embeddings_dagster.errors import EmbeddingsError
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.index_checks import CheckResult, index_consumed_is_current, index_rows_equal_live_rows
 from embeddings_dagster.stages.recall import index_recall_meets_target
@@ -101,7 +103,7 @@ def _batch_check(
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         instance = context.op_execution_context.instance
-        found = {batch: look(batch, said_last(instance, asset, batch)) for batch in _batches(context, project)}
+        found = {batch: _looked(look, batch, said_last(instance, asset, batch)) for batch in _batches(context, project)}
         wrong = {batch: str(each) for batch, each in found.items() if not each.passed}
         bad = any(not each.passed and not each.missing for each in found.values())
         mend = [MEND] if bad and name == COUNTS else []
@@ -114,10 +116,19 @@ def _batch_check(
                 "batches": len(found),
                 "looked_at": sum(each.looked_at for each in found.values()),
                 "wrong_batches": dg.MetadataValue.json(sorted(wrong)),
+                UNREADABLE: dg.MetadataValue.json([batch for batch in sorted(wrong) if found[batch].unreadable]),
             },
         )
 
     return check
+
+
+def _looked(look: Look, batch: str, said: Said | None) -> Finding:
+    """A damaged file is a finding like any other: in a run of many batches the others go on."""
+    try:
+        return look(batch, said)
+    except (EmbeddingsError, OSError) as error:
+        return Finding(0, [f"{batch}: {type(error).__name__}: {error}"], unreadable=True)
 
 
 def said_last(instance: dg.DagsterInstance, asset: str, batch: str) -> Said | None:

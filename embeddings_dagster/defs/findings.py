@@ -29,12 +29,13 @@ NAMED = 5  # examples in a description
 @dataclass(frozen=True)
 class Finding:
     """What was looked at, and what is wrong with it; nothing wrong: passed. `missing`: there is nothing to look at yet,
-    as where the batch failed."""
+    as where the batch failed. `unreadable`: it could not be looked at, for a file of it is damaged."""
 
     looked_at: int
     wrong: Sequence[str] = ()
     detail: dict[str, int] = field(default_factory=dict)
     missing: bool = False
+    unreadable: bool = False
 
     @property
     def passed(self) -> bool:

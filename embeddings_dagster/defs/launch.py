@@ -14,7 +14,7 @@ from dagster._core.execution.api import execute_run_iterator
 
 from embeddings_dagster.defs import lifecycle, tags
 from embeddings_dagster.defs.behind import ledger_batches, raw_heads
-from embeddings_dagster.defs.blocked import is_blocking
+from embeddings_dagster.defs.blocked import holds_up_indexes, is_blocking
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, drop_keys, known_keys
@@ -44,8 +44,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended. `problems`: what went wrong, a line for each step that failed. `blocked`: a check failed that
-    nothing may go on from."""
+    """How one run ended. `problems`: what went wrong, a line for each step that failed. `blocked`: a check failed, and
+    no index is to be refreshed."""
 
     run_id: str
     batches: tuple[str, ...]
@@ -144,15 +144,18 @@ class Launcher:
             asset_selection=frozenset(selected),
         )
         problems = []
-        blocked: dict[str, str] = {}
+        failed_checks: dict[str, str] = {}
+        blocked = False
         stopped = False
         try:
             for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
                 if event.is_step_failure:
-                    problems.append(f"{event.step_key}: {blocked.get(str(event.step_key)) or _reason(event)}")
+                    problems.append(f"{event.step_key}: {failed_checks.get(str(event.step_key)) or _reason(event)}")
                 elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                    if is_blocking(event.asset_check_evaluation_data):
-                        blocked[str(event.step_key)] = event.asset_check_evaluation_data.description or "failed"
+                    check = event.asset_check_evaluation_data
+                    blocked |= holds_up_indexes(check)
+                    if is_blocking(check):
+                        failed_checks[str(event.step_key)] = check.description or "failed"
                 elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
                     stopped |= event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
                 elif event.message and "Step blocked by limit" in event.message:
@@ -164,7 +167,7 @@ class Launcher:
         assert ended is not None, "the run was created above"
         if stopped or ended.status == dg.DagsterRunStatus.CANCELED:
             raise Stopped("stopped on request; what was whole is committed, run again to go on")
-        return Outcome(run.run_id, batches, ended.is_success, tuple(problems), bool(blocked))
+        return Outcome(run.run_id, batches, ended.is_success, tuple(problems), blocked)
 
     def clean_up(self) -> None:
         """End the runs whose process is gone, free their slots, and give pools their limits; every launch begins so."""
