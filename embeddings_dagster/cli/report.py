@@ -1,9 +1,11 @@
 """What a run did, as data and as a table: per source, and within it per stage."""
 
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from embeddings_dagster.cli.terminal import Column, duration, note, say, say_table
+from embeddings_dagster.stages.statistics import Statistics, summed
 
 if TYPE_CHECKING:
     from embeddings_dagster.defs.launch import Outcome
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from embeddings_dagster.stages.discover import Discovery
     from embeddings_dagster.stages.index import IndexReport
     from embeddings_dagster.stages.tally import Tally
+
+NUMBERS = ("total", "processed", "skipped", "failed")
 
 
 @dataclass
@@ -44,6 +48,24 @@ class Report:
     def accounts_of(self, source: str) -> "list[Account]":
         return [each for each in self.accounts if each.batch.startswith(f"{source}__")]
 
+    def statistics(self) -> list[Statistics]:
+        """From source to sink: what each source lists, its ledger, and its stages summed over their batches; then what
+        is made from all of them."""
+        found = [self._statistics_of(tally.source) for tally in self.tallies]
+        sinks = [each.statistics for each in self.indexes] + ([self.catalog.statistics] if self.catalog else [])
+        return [*(each for some in found for each in some), *sinks]
+
+    def _statistics_of(self, source: str) -> list[Statistics]:
+        found = self.discoveries.get(source)
+        looked = [each for each in (found.listing, found.statistics) if each] if found else []
+        return [*looked, *self.stages_of(source)]
+
+    def stages_of(self, source: str) -> list[Statistics]:
+        """Each stage summed over the batches that it was run for, in the order they ran."""
+        accounts = self.accounts_of(source)
+        stages = dict.fromkeys(account.stage for account in accounts)
+        return [summed(stage, source, [each for each in accounts if each.stage == stage]) for stage in stages]
+
     def _discovery(self, source: str) -> dict[str, object] | None:
         """What the look at a source found; None where there was none, or it failed."""
         found = self.discoveries.get(source)
@@ -55,6 +77,7 @@ class Report:
     def document(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
+            "statistics": [each.counts for each in self.statistics()],
             "sources": [
                 {
                     **asdict(tally),
@@ -73,13 +96,12 @@ class Report:
 
 def say_report(report: Report) -> None:
     """The table, then what else the reader should know."""
-    numbers = ("total", "processed", "skipped", "failed")
-    columns = [Column("source"), *(Column(name, right=True) for name in numbers), Column("seconds", right=True)]
+    columns = [Column("source"), *(Column(name, right=True) for name in NUMBERS), Column("seconds", right=True)]
     rows: list[tuple[object, ...]] = []
     for tally in report.tallies:
         seconds = f"{report.seconds[tally.source]:.1f}"
-        rows.append((tally.source, tally.total, tally.processed, tally.skipped, tally.failed, seconds))
-        rows += _stages(report.accounts_of(tally.source))
+        rows.append((tally.source, *attrgetter(*NUMBERS)(tally), seconds))
+        rows += _stages(report.stages_of(tally.source))
     say_table(columns, rows)
     for name, found in report.discoveries.items():
         if found.ignored:
@@ -125,13 +147,8 @@ def _sent_back(accounts: "list[Account]") -> dict[str, tuple[int, int]]:
     return found
 
 
-def _stages(accounts: "list[Account]") -> list[tuple[object, ...]]:
-    """Each stage summed over its batches, in the order they ran; counts are of rows."""
-    rows: list[tuple[object, ...]] = []
-    for stage in dict.fromkeys(account.stage for account in accounts):
-        mine = [account for account in accounts if account.stage == stage]
-        sums = [sum(getattr(each, name) for each in mine) for name in ("total", "processed", "skipped", "failed")]
-        if not any(sums):
-            continue  # no text to encode, as in most sources
-        rows.append((f"  {stage}", *sums, f"{sum(each.seconds for each in mine):.1f}"))
-    return rows
+def _stages(statistics: list[Statistics]) -> list[tuple[object, ...]]:
+    """A line for each stage that was given anything; there is no text to encode in most sources."""
+    return [
+        (f"  {each.stage}", *attrgetter(*NUMBERS)(each), f"{each.seconds:.1f}") for each in statistics if each.total
+    ]

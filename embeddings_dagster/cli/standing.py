@@ -55,12 +55,13 @@ def _document(
     catalogue: "CatalogStatus | None",
     found: "list[Checked]",
 ) -> dict[str, object]:
+    from embeddings_dagster.stages.status import statistics_of
+
+    by_source = {name: [each for each in batches if each.source == name] for name in _sources(project, batches, None)}
     return {
         "store": project.store.root,
-        "sources": [
-            {"source": name, "batches": [asdict(each) for each in batches if each.source == name]}
-            for name in _sources(project, batches, None)
-        ],
+        "statistics": [each.counts for name, mine in by_source.items() for each in statistics_of(name, mine)],
+        "sources": [{"source": name, "batches": [asdict(each) for each in mine]} for name, mine in by_source.items()],
         "models": [asdict(each) for each in models],
         "catalog": catalogue and asdict(catalogue),
         "checks": [{"check": check, "passed": passed, "detail": detail} for check, passed, detail in found],

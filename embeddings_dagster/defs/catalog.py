@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import dagster as dg
-from pydantic import Field
 
 from embeddings_dagster.catalog import LAYOUT
 from embeddings_dagster.defs import tags
 from embeddings_dagster.defs.asking import next_attempt
 from embeddings_dagster.defs.batches import failure_of
+from embeddings_dagster.defs.blocked import require_unblocked
+from embeddings_dagster.defs.config import RefreshConfig
 from embeddings_dagster.defs.metadata import Metadata, plain_metadata
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
@@ -23,12 +24,6 @@ from embeddings_dagster.stages.index_checks import CheckResult
 from embeddings_dagster.store import Store
 
 GROUP = "catalog"
-
-
-class CatalogConfig(dg.Config):
-    """Run config of the catalogue."""
-
-    force: bool = Field(default=False, description="Make it anew from nothing, whatever there is.")
 
 
 def catalog_asset(project: Project) -> dg.AssetsDefinition:
@@ -47,7 +42,8 @@ def catalog_asset(project: Project) -> dg.AssetsDefinition:
         pool=tags.CATALOG_POOL,
         code_version=f"layout-{LAYOUT}",
     )
-    def refresh(context: dg.AssetExecutionContext, config: CatalogConfig) -> dg.MaterializeResult[object]:
+    def refresh(context: dg.AssetExecutionContext, config: RefreshConfig) -> dg.MaterializeResult[object]:
+        require_unblocked(context, ("raw_images",))
         try:
             with stop_on_signals() as stop:
                 log = project.watch.log or context.log.info
@@ -72,19 +68,24 @@ def _metadata(report: CatalogReport) -> Metadata:
 def catalog_checks(project: Project) -> Iterator[dg.AssetChecksDefinition]:
     """Rows, and what was consumed."""
     rows = "The catalogue holds the newest record of every picture, in a sound file."
-    yield _check(project, "rows_equal_live_rows", rows, catalog_rows_equal_live_rows)
+    yield _check(project, "rows_equal_live_rows", rows, catalog_rows_equal_live_rows, blocking=True)
     consumed = "The catalogue has taken in every batch as it is."
     yield _check(project, "consumed_is_current", consumed, catalog_consumed_is_current)
 
 
 def _check(
-    project: Project, name: str, description: str, look: Callable[[Store], CheckResult]
+    project: Project, name: str, description: str, look: Callable[[Store], CheckResult], *, blocking: bool = False
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=ASSET, name=name, description=description, op_tags=project.settings.dagster.op_tags)
+    @dg.asset_check(
+        asset=ASSET, name=name, description=description, blocking=blocking, op_tags=project.settings.dagster.op_tags
+    )
     def check() -> dg.AssetCheckResult:
         found = look(project.store)
         return dg.AssetCheckResult(
-            passed=found.passed, description=found.description, metadata=plain_metadata(found.detail)
+            passed=found.passed,
+            severity=dg.AssetCheckSeverity.WARN if found.behind else dg.AssetCheckSeverity.ERROR,
+            description=found.description,
+            metadata=plain_metadata(found.detail),
         )
 
     return check

@@ -18,6 +18,12 @@ class StageConfig(dg.Config):
     download: bool | None = Field(default=None, description="Fetch the pictures of catalogues that are not here.")
 
 
+class RefreshConfig(dg.Config):
+    """Run config of an index or the catalogue."""
+
+    force: bool = Field(default=False, description="Plan every row anew, whatever there is.")
+
+
 class EncodeConfig(StageConfig):
     """Run config of an embeddings asset."""
 

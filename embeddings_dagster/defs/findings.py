@@ -3,18 +3,23 @@ own, and read a bounded amount of what is large.
 """
 
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
 
+from embeddings_dagster import ids
 from embeddings_dagster.encoders import ModelIdentity
+from embeddings_dagster.errors import MissingFile
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
-from embeddings_dagster.store import Store
+from embeddings_dagster.store import Chain, Manifest, Store
+from embeddings_dagster.store.parts import keys_of
 
 PICTURES_OPENED = 64  # of a batch, evenly spread: opening reads headers, but the bytes come out of Parquet
 NORM_TOLERANCE = 1e-3
@@ -23,11 +28,14 @@ NAMED = 5  # examples in a description
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, and what is wrong with it; nothing wrong: passed."""
+    """What was looked at, and what is wrong with it; nothing wrong: passed. `missing`: there is nothing to look at yet,
+    as where the batch failed. `unreadable`: it could not be looked at, for a file of it is damaged."""
 
     looked_at: int
     wrong: Sequence[str] = ()
     detail: dict[str, int] = field(default_factory=dict)
+    missing: bool = False
+    unreadable: bool = False
 
     @property
     def passed(self) -> bool:
@@ -40,58 +48,122 @@ class Finding:
         return f"{len(self.wrong)} wrong of {self.looked_at}: {'; '.join(self.wrong[:NAMED])}{more}"
 
 
-def counts_reconcile(store: Store, place: str, batch: str, upstream: int | None) -> Finding:
-    """Whether total = rows + failures, both counted anew, and total is what upstream offers (None: not known)."""
+@dataclass(frozen=True)
+class Said:
+    """What a run said of a version, when it reported it to Dagster."""
+
+    version: int
+    content: str
+    rows: int
+    failed: int
+
+
+def counts_reconcile(
+    store: Store, place: str, batch: str, offered: Collection[Key] | None, said: Said | None = None
+) -> Finding:
+    """Whether each key that upstream offered (None: not known any more) is a row or a failure, once, counted anew; and
+    whether the version that a run reported last is what it said."""
     chain = store.chain(place, batch)
     manifest = chain.latest()
     if manifest is None:
-        return Finding(0, [f"{place} of {batch} has no complete version"])
-    rows = sum(len(part) for part in chain.scan(manifest, ("image_id",)))
-    failed = len(chain.failures(manifest))
+        return Finding(0, [f"{place} of {batch} has no complete version"], missing=True)
+    rows = [key for part in chain.scan(manifest, _keys_in(place)) for key in keys_of(part)]
+    failed = [Key(each.image_id, each.region) for each in chain.failures(manifest)]
     counts = manifest.counts
     wrong = []
-    if (rows, failed) != (counts.ok, counts.failed):
-        wrong.append(f"{batch}: {rows} rows and {failed} failures, its manifest says {counts.ok} and {counts.failed}")
-    if rows + failed != counts.total:
-        wrong.append(f"{batch}: {rows} rows + {failed} failures are not the {counts.total} inputs")
-    if upstream is not None and counts.total != upstream:
-        wrong.append(f"{batch}: {counts.total} inputs taken, upstream offers {upstream}")
-    return Finding(counts.total, wrong, {"total": counts.total, "rows": rows, "failed": failed})
+    if (len(rows), len(failed)) != (counts.ok, counts.failed):
+        wrong.append(f"{len(rows)} rows and {len(failed)} failures, its manifest says {counts.ok} and {counts.failed}")
+    if len(rows) + len(failed) != counts.total:
+        wrong.append(f"{len(rows)} rows + {len(failed)} failures are not the {counts.total} inputs")
+    if again := [key for key, count in Counter([*rows, *failed]).items() if count > 1]:
+        wrong.append(f"more than once: {_named(again)}")
+    if offered is not None:
+        taken = {*rows, *failed}
+        wanted = set(offered)
+        if wanted != taken:
+            wrong.append(f"{len(taken)} inputs taken, upstream offers {len(wanted)}: {_named(wanted ^ taken)}")
+    if said is not None:
+        wrong += _otherwise(chain, said)
+    told = [f"{place} of {batch} lost count: {each}" for each in wrong]
+    return Finding(counts.total, told, {"total": counts.total, "rows": len(rows), "failed": len(failed)})
 
 
-def live_images(store: Store, source: str, batch: str) -> int | None:
-    """How many images the ledger has in a batch."""
-    ledger = store.ledger(source).latest()
-    entry = ledger.batches.get(batch) if ledger else None
-    return entry.live if entry else None
+def _otherwise(chain: Chain, said: Said) -> list[str]:
+    """How a version differs from what its run said of it; one that was collected since says nothing."""
+    try:
+        manifest = chain.get(said.version)
+    except MissingFile:
+        return []
+    held = (manifest.content, manifest.counts.ok, manifest.counts.failed)
+    if held == (said.content, said.rows, said.failed):
+        return []
+    return [
+        f"its run said of version {said.version}: {said.rows} rows, {said.failed} failed, content {said.content[:12]}; "
+        f"the store holds {held[1]} rows, {held[2]} failed, content {held[0][:12]}"
+    ]
 
 
-def regions_of(store: Store, batch: str) -> int | None:
-    """How many regions `raw_images` of a batch describes: the whole of each image, and its panels."""
+def _keys_in(place: str) -> tuple[str, ...]:
+    return ("image_id",) if place == "raw_images" else ("image_id", "region")
+
+
+def _named(keys: Collection[Key]) -> str:
+    names = [f"{key.image_id} region {key.region}" if key.region else key.image_id for key in sorted(keys)]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def images_listed(store: Store, source: str, batch: str) -> frozenset[Key] | None:
+    """The images that the ledger has in a batch; None where it has others now than `raw_images` took, or none."""
+    ledger = store.ledger(source)
+    manifest = ledger.latest()
+    entry = manifest.batches.get(batch) if manifest else None
+    if manifest is None or entry is None:
+        return None
+    raw = store.chain("raw_images", batch).latest()
+    if raw is not None and raw.inputs.get(f"sources/{source}", {}).get("content") != entry.source_state:
+        return None  # listed again since, and not lost
+    rows = ledger.rows(manifest, batch)
+    rows = rows.filter(pc.is_null(rows["removed_at"])).select(["local_id", "ordinal"]).to_pylist()
+    return frozenset(Key(ids.image_id(source, row["local_id"], row["ordinal"]), 0) for row in rows)
+
+
+def regions_described(store: Store, batch: str) -> frozenset[Key] | None:
+    """The regions that `raw_images`, as `rgb_images` took it, describes: the whole of each image, and its panels."""
     chain = store.chain("raw_images", batch)
-    manifest = chain.latest()
+    manifest = _consumed(chain, store.chain("rgb_images", batch))
     if manifest is None:
         return None
-    count = 0
-    for part in chain.scan(manifest, ("image_id", "regions")):
-        for row in part.to_pylist():
-            count += 1 + len({region["region"] for region in row["regions"] or ()} - {0})
-    return count
+    return frozenset(
+        Key(row["image_id"], region)
+        for part in chain.scan(manifest, ("image_id", "regions"))
+        for row in part.to_pylist()
+        for region in {0, *(each["region"] for each in row["regions"] or ())}
+    )
 
 
-def rows_of(store: Store, place: str, batch: str) -> int | None:
-    """How many live rows a batch has."""
-    manifest = store.chain(place, batch).latest()
-    return manifest.counts.ok if manifest else None
-
-
-def vectors_offered(store: Store, batch: str, identity: ModelIdentity) -> int | None:
-    """How many vectors a model makes of a batch: one for each region, or for each text."""
-    if identity.inputs != "texts":
-        return rows_of(store, "rgb_images", batch)
+def vectors_offered(store: Store, model: str, batch: str, identity: ModelIdentity) -> frozenset[Key] | None:
+    """The vectors that a model makes of `rgb_images`, as it took it: one for each region, or for each text."""
     chain = store.chain("rgb_images", batch)
-    manifest = chain.latest()
-    return len(wanted_vectors(identity.inputs, rgb_rows(chain, manifest, identity.inputs))) if manifest else None
+    manifest = _consumed(chain, store.chain(dataset(model, identity), batch))
+    if manifest is None:
+        return None
+    return frozenset(wanted_vectors(identity.inputs, rgb_rows(chain, manifest, identity.inputs)))
+
+
+def _consumed(upstream: Chain, chain: Chain) -> Manifest | None:
+    """The version upstream that the newest here was made from; of the same content, where that one was collected."""
+    made = chain.latest()
+    newest = upstream.latest()
+    if made is None:
+        return newest
+    said = made.inputs.get(f"{upstream.dataset}/{upstream.batch}", {})
+    if newest is None or newest.content == said.get("content"):
+        return newest
+    try:
+        return upstream.get(int(str(said["version"])))
+    except (KeyError, MissingFile):
+        return None
 
 
 def pictures_are_rgb(store: Store, batch: str) -> Finding:
@@ -99,7 +171,7 @@ def pictures_are_rgb(store: Store, batch: str) -> Finding:
     chain = store.chain("rgb_images", batch)
     manifest = chain.latest()
     if manifest is None:
-        return Finding(0, [f"rgb_images of {batch} has no complete version"])
+        return Finding(0, [f"rgb_images of {batch} has no complete version"], missing=True)
     keys = chain.rows(manifest, ("image_id", "region"))
     images = [image for image, region in zip(*(each.to_pylist() for each in keys.columns), strict=True) if region == 0]
     step = max(1, -(-len(images) // PICTURES_OPENED))
@@ -130,7 +202,7 @@ def vectors_are_sound(store: Store, model: str, identity: ModelIdentity, batch: 
     chain = store.chain(dataset(model, identity), batch)
     manifest = chain.latest()
     if manifest is None:
-        return Finding(0, [f"{chain.dataset} of {batch} has no complete version"])
+        return Finding(0, [f"{chain.dataset} of {batch} has no complete version"], missing=True)
     wrong: list[str] = []
     looked_at = 0
     for part in chain.scan(manifest, ("image_id", "region", "embedding", "norm")):

@@ -14,6 +14,7 @@ from dagster._core.execution.api import execute_run_iterator
 
 from embeddings_dagster.defs import lifecycle, tags
 from embeddings_dagster.defs.behind import ledger_batches, raw_heads
+from embeddings_dagster.defs.blocked import holds_up_indexes, is_blocking
 from embeddings_dagster.defs.jobs import EMBED_BATCHES, REFRESH_INDEXES
 from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, drop_keys, known_keys
@@ -43,12 +44,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended. `problems`: what went wrong, a line for each step that failed."""
+    """How one run ended. `problems`: what went wrong, a line for each step that failed. `blocked`: a check failed, and
+    no index is to be refreshed."""
 
     run_id: str
     batches: tuple[str, ...]
     success: bool
     problems: tuple[str, ...] = field(default=())
+    blocked: bool = False
 
 
 class Launcher:
@@ -85,15 +88,16 @@ class Launcher:
             yield self._execute(EMBED_BATCHES, assets, batch_config(models, options), where, tuple(group))
 
     def indexes(self, options: Options | None = None) -> Outcome:
-        """Bring the indexes and the catalogue up to date; with `force`, the catalogue is made anew.
+        """Bring the indexes and the catalogue up to date; with `force`, every row of them is planned anew, and
+        the catalogue made from nothing.
 
         Raises:
             Stopped: told to stop; each of them is as it was, or current.
             UnknownItem: a model is not in the settings.
         """
         options = options or Options()
-        config = {ASSET: {"config": {"force": options.force}}}
         assets = [*map(index_name, self._models(options)), ASSET]
+        config = {name: {"config": {"force": options.force}} for name in assets}
         return self._execute(REFRESH_INDEXES, assets, config, {}, ())
 
     def drop_removed(self) -> list[str]:
@@ -140,11 +144,18 @@ class Launcher:
             asset_selection=frozenset(selected),
         )
         problems = []
+        failed_checks: dict[str, str] = {}
+        blocked = False
         stopped = False
         try:
             for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
                 if event.is_step_failure:
-                    problems.append(f"{event.step_key}: {_reason(event)}")
+                    problems.append(f"{event.step_key}: {failed_checks.get(str(event.step_key)) or _reason(event)}")
+                elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                    check = event.asset_check_evaluation_data
+                    blocked |= holds_up_indexes(check)
+                    if is_blocking(check):
+                        failed_checks[str(event.step_key)] = check.description or "failed"
                 elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
                     stopped |= event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
                 elif event.message and "Step blocked by limit" in event.message:
@@ -156,7 +167,7 @@ class Launcher:
         assert ended is not None, "the run was created above"
         if stopped or ended.status == dg.DagsterRunStatus.CANCELED:
             raise Stopped("stopped on request; what was whole is committed, run again to go on")
-        return Outcome(run.run_id, batches, ended.is_success, tuple(problems))
+        return Outcome(run.run_id, batches, ended.is_success, tuple(problems), blocked)
 
     def clean_up(self) -> None:
         """End the runs whose process is gone, free their slots, and give pools their limits; every launch begins so."""

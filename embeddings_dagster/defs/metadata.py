@@ -29,6 +29,8 @@ def account_metadata(account: Account) -> Metadata:
         "processed": dg.MetadataValue.int(account.processed),
         "skipped": dg.MetadataValue.int(account.skipped),
         "failed": dg.MetadataValue.int(account.failed),
+        "unit": dg.MetadataValue.text(account.unit),
+        "reasons": dg.MetadataValue.json(dict(account.reasons)),
         "removed": dg.MetadataValue.int(account.removed),
         "reused": dg.MetadataValue.int(account.reused),
         "version": dg.MetadataValue.int(account.version),

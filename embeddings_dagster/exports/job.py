@@ -96,6 +96,8 @@ class Job:
             dimension=rows.dimension,
             parts=rows.parts,
             further=rows.further,
+            unmatched=rows.unmatched,
+            considered=rows.considered,
             scaled=is_scaled(rows),
             files=files,
             seconds=round(time.monotonic() - self.started, 3),

@@ -60,8 +60,8 @@ class Rows:
     """Rows in natural order of their ids, the same for every export of a generation.
 
     `ids`: local ids where all rows are of one source, else full ones. `catalogue`: the generation of the catalogue that
-    conditions were put to. `parts` and `further`: rows of parts of pictures, and of an item's further pictures, that
-    were left out.
+    conditions were put to. `considered`: rows of the sources and batches asked for; of which those `unmatched` by the
+    conditions, of `parts` of pictures, and of an item's `further` pictures were left out.
     """
 
     def __init__(self, record: ModelRecord, generation: Generation, rows: Sequence[_Row], wanted: Wanted) -> None:
@@ -70,7 +70,7 @@ class Rows:
         self.sources = tuple(dict.fromkeys(wanted.sources)) or tuple(sorted({row.source for row in rows}))
         self.ids = [_name(row, wanted, alone=len(self.sources) == 1) for row in rows]
         self.catalogue: int | None = None
-        self.parts = self.further = 0
+        self.considered, self.unmatched, self.parts, self.further = len(rows), 0, 0, 0
         self._segments = generation.segments
         self._places = np.array([(row.segment, row.label) for row in rows], np.int64).reshape(-1, 2)
 
@@ -130,12 +130,13 @@ def select_rows(context: StageContext, wanted: Wanted) -> Rows:
     _require_known(manifest, wanted, name)
     images, catalogue = _fulfilling(context, wanted)
     generation = Generation.open(generations, manifest)
-    whole, parts = _live(generation, wanted, images)
+    considered, unmatched, whole, parts = _live(generation, wanted, images)
     taken = _first_pictures(whole) if wanted.pictures == "first" else whole
     if not taken:
         raise IndexUnavailable(_nothing(manifest, wanted, name, parts))
     rows = Rows(record, generation, taken, wanted)
     rows.catalogue, rows.parts, rows.further = catalogue, parts, len(whole) - len(taken)
+    rows.considered, rows.unmatched = considered, unmatched
     return rows
 
 
@@ -160,16 +161,19 @@ def _fulfilling(context: StageContext, wanted: Wanted) -> tuple[set[str] | None,
         return {key.image_id for key in snapshot.keys(conditions)}, snapshot.manifest.version
 
 
-def _live(generation: Generation, wanted: Wanted, images: set[str] | None) -> tuple[list[_Row], int]:
-    """The whole pictures that are wanted, in order, and how many parts of them there are."""
+def _live(generation: Generation, wanted: Wanted, images: set[str] | None) -> tuple[int, int, list[_Row], int]:
+    """How many rows there are of what is wanted, and how many do not fulfil the conditions; the whole pictures that
+    do, in order, and how many parts of them there are."""
     found: list[_Row] = []
-    parts = 0
+    considered = unmatched = parts = 0
     selection = generation.selection(regions=ALL, sources=wanted.sources, batches=wanted.batches)
     for number, (segment, mask) in enumerate(zip(generation.segments, selection.masks, strict=True)):
         labels = np.flatnonzero(mask & segment.live)
+        considered += len(labels)
         image_ids = segment.rows.column("image_id").take(labels).to_pylist()
         for label, image_id, region in zip(labels.tolist(), image_ids, segment.regions[labels].tolist(), strict=True):
             if images is not None and image_id not in images:
+                unmatched += 1
                 continue
             if region:
                 parts += 1
@@ -177,7 +181,7 @@ def _live(generation: Generation, wanted: Wanted, images: set[str] | None) -> tu
             source, local_id, ordinal = ids.parse_image_id(image_id)
             found.append(_Row(sys.intern(source), ids.natural_key(local_id), local_id, ordinal, number, label))
     found.sort()
-    return found, parts
+    return considered, unmatched, found, parts
 
 
 def _first_pictures(rows: Sequence[_Row]) -> list[_Row]:

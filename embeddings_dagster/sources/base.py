@@ -47,6 +47,20 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """All that a scan came by, counted where it came by: each is an item of the entries, or passed over.
+
+    `unit` says what is counted (files, rows, items, page specs). `ignored` were passed over on purpose, by reason;
+    `refused` are told among the problems, and are no entries.
+    """
+
+    unit: str
+    seen: int
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
+
+
+@dataclass(frozen=True)
 class Scan:
     """All pictures of a source at one time.
 
@@ -59,7 +73,7 @@ class Scan:
     cannot be read at present; they stay as they are. `marks`: what the batches that were read look like, by batch. In
     both the empty name stands for the whole source.
     `ignored`: how many files, folders or records were passed over on purpose, by reason. `started_at`: before the first
-    look.
+    look. `listed`: what of it can be counted against the entries; None where nothing was read.
     """
 
     entries: pa.Table
@@ -70,6 +84,7 @@ class Scan:
     scraped_at: Mapping[str, datetime] = field(default_factory=dict)
     left_alone: frozenset[str] = frozenset()
     marks: Mapping[str, str] = field(default_factory=dict)
+    listed: Listed | None = None
 
 
 class Picture(NamedTuple):

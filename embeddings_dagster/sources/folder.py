@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from embeddings_dagster.errors import SourceError
 from embeddings_dagster.ids import escape_local_id, unescape_local_id
-from embeddings_dagster.sources.base import Picture, Problem, Record, Scan
+from embeddings_dagster.sources.base import Listed, Picture, Problem, Record, Scan
 from embeddings_dagster.sources.columns import EntryColumns
 from embeddings_dagster.sources.local_files import EXTENSIONS, is_within, look_within, read_within, real_root
 
@@ -28,6 +28,7 @@ HIDDEN, OTHER_KIND, LINK, LINKED_FOLDER, NOT_A_FILE = (
     "linked folder, listed under its real path",
     "not a regular file",
 )
+VANISHED = "gone while the folder was listed"
 
 
 class FolderSource:
@@ -101,6 +102,7 @@ class _Walk:
         self._entries = EntryColumns()
         self._problems: list[Problem] = []
         self._ignored: Counter[str] = Counter()
+        self._seen = self._refused = 0
 
     def scan(self) -> Scan:
         started_at = datetime.now(UTC)
@@ -108,7 +110,9 @@ class _Walk:
         while folders:
             folders += self._list(folders.pop())
         problems = tuple(sorted(self._problems, key=lambda problem: problem.location))
-        return Scan(self._entries.table(), started_at, problems, dict(sorted(self._ignored.items())))
+        ignored = dict(sorted(self._ignored.items()))
+        listed = Listed("files", self._seen, ignored, self._refused)
+        return Scan(self._entries.table(), started_at, problems, ignored, listed=listed)
 
     def _list(self, folder: str) -> list[str]:
         """Take in the files of one folder; returns the folders in it."""
@@ -116,12 +120,14 @@ class _Walk:
         try:
             with os.scandir(os.path.join(self._root, folder)) as found:
                 for entry in found:
+                    self._seen += 1
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.name.startswith(".") and not self._take_hidden:
                         self._ignored[HIDDEN] += 1
                     elif entry.is_symlink():
                         self._take_link(entry, path)
                     elif entry.is_dir(follow_symlinks=False):
+                        self._seen -= 1  # what is in it is seen instead
                         inner.append(path)
                     else:
                         self._take(entry, path)
@@ -141,10 +147,10 @@ class _Walk:
             leads_to_folder = entry.is_dir()
             os.stat(entry.path)
         except OSError:
-            self._report(path, "is a link to nothing; restore what it leads to, or delete it")
+            self._refuse(path, "is a link to nothing; restore what it leads to, or delete it")
             return
         if not is_within(os.path.realpath(entry.path), self._root):
-            self._report(path, "leads out of the source's folder; make where it leads a source of its own")
+            self._refuse(path, "leads out of the source's folder; make where it leads a source of its own")
         elif leads_to_folder:
             self._ignored[LINKED_FOLDER] += 1
         else:
@@ -162,11 +168,16 @@ class _Walk:
                 return
             size, mtime_ns = found.st_size, found.st_mtime_ns
         except FileNotFoundError:
-            return  # deleted since the folder was listed
+            self._ignored[VANISHED] += 1
+            return
         except OSError as error:
             self._report(path, f"cannot be looked at ({error.strerror}); check its permissions and its disk")
         location = escape_local_id(path)
         self._entries.add(self._prefix + location, location, size, mtime_ns)
+
+    def _refuse(self, path: str, reason: str) -> None:
+        self._refused += 1
+        self._report(path, reason)
 
     def _report(self, path: str, reason: str) -> None:
         self._problems.append(Problem(escape_local_id(path), reason))

@@ -8,11 +8,11 @@ nothing changed it writes nothing. A file that is damaged or missing costs a ref
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from embeddings_dagster.catalog import KEPT, Catalogue, CatalogueManifest, CatalogueWriter, proven, writing
-from embeddings_dagster.errors import CommitConflict, CorruptFile
+from embeddings_dagster.errors import CommitConflict, CorruptFile, CountsDoNotReconcile
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.catalog_rows import DATASET, TAKEN, offers, pictures
@@ -21,6 +21,7 @@ from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
 from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state
 from embeddings_dagster.stages.refreshing import refreshed, take_in
+from embeddings_dagster.stages.statistics import Statistics, require_handed_over
 
 ASSET = "search_catalog"
 FILE = ""  # pictures are placed by their number; there is but one file
@@ -29,12 +30,14 @@ FILE = ""  # pictures are placed by their number; there is but one file
 @dataclass(frozen=True)
 class CatalogReport:
     """What a refresh did. `generation` is the newest now (None: there is nothing to catalogue yet); `rows` counts
-    regions, `images`, `inserted`, `updated` and `removed` pictures."""
+    regions, `images`, `inserted`, `updated` and `removed` pictures; `statistics` are of the pictures that all batches
+    offer."""
 
     generation: int | None
     changed: bool
     rows: int
     images: int
+    statistics: Statistics
     inserted: int = 0
     updated: int = 0
     removed: int = 0
@@ -55,6 +58,7 @@ def refresh_catalog(context: StageContext) -> CatalogReport:
         CommitConflict: other writers won every race.
         CorruptFile: a part of raw_images, or the manifest of the newest generation, is damaged.
         StoreError: what was written is not sound; nothing was committed.
+        CountsDoNotReconcile: a picture that a batch offers is neither placed nor superseded; nothing was committed.
     """
     refresh = _Refresh(context)
     return refreshed(context, refresh.folder, refresh.state, refresh.run)
@@ -90,15 +94,18 @@ class _Refresh:
         changes = compare_batches(inputs.states, consumed)
         origin = self._origin(base)
         if not changes and (base is None or origin is not None):
-            return self._report(base, started)
+            images = base.images if base else 0
+            counted = inputs.statistics("images", images, inputs.offered - images, Settled())
+            return self._report(base, counted, started)
         with index_state(self.state) as state:
             read = self._take_in(state, inputs, changes, origin)
             settled = state.settle(inputs.newest())
             made = self._made(state, inputs, settled, origin)
+            counted = self._counted(state, inputs, settled, origin, made)
             manifest = self._commit(base, inputs, made)
             state.mark(manifest.self_sha256)
         self._catalogue.give_up_old(1 if self._context.force else KEPT)
-        return self._report(manifest, started, settled, batches_read=read, bytes_written=made.written)
+        return self._report(manifest, counted, started, settled, batches_read=read, bytes_written=made.written)
 
     def _origin(self, base: CatalogueManifest | None) -> CatalogueManifest | None:
         """The generation to begin from, its bytes checked even where nothing changed; None: from nothing."""
@@ -125,7 +132,7 @@ class _Refresh:
             state.touch_placed()
 
         def take(batch: str) -> None:
-            state.offer(batch, offers(inputs, batch))
+            inputs.require_taken(batch, inputs.resolved(batch)[1], state.offer(batch, offers(inputs, batch)))
 
         mark = origin.self_sha256 if origin else None
         return take_in(self._context, state, inputs, changes, mark=mark, restore=restore, take=take)
@@ -171,6 +178,24 @@ class _Refresh:
             if number != end:
                 raise StateDamaged(f"batch {batch} does not hold all that is remembered of it")
 
+    def _counted(
+        self, state: IndexState, inputs: Inputs, settled: Settled, origin: CatalogueManifest | None, made: _Made
+    ) -> Statistics:
+        """The statistics of what is about to be committed; what is written is taken back where they do not add up."""
+        try:
+            expected = (origin.images if origin else 0) + settled.inserted - settled.removed
+            require_handed_over(ASSET, "", "images", expected, made.images)
+            return inputs.statistics("images", made.images, state.superseded(), settled)
+        except CountsDoNotReconcile:
+            self._take_back(made)
+            raise
+
+    def _take_back(self, made: _Made) -> None:
+        """Remove what was written; what cannot be removed now is nobody's, and gc's to take."""
+        if made.written:
+            with suppress(OSError):
+                self._catalogue.discard(made.file)
+
     def _commit(self, base: CatalogueManifest | None, inputs: Inputs, made: _Made) -> CatalogueManifest:
         following = CatalogueManifest(
             version=0,
@@ -187,14 +212,13 @@ class _Refresh:
         try:
             return self._catalogue.commit(base, following)
         except CommitConflict:  # after any other error the commit may stand all the same, and needs its file
-            if made.written:
-                with suppress(OSError):
-                    self._catalogue.discard(made.file)
+            self._take_back(made)
             raise
 
     def _report(
         self,
         manifest: CatalogueManifest | None,
+        counted: Statistics,
         started: float,
         settled: Settled | None = None,
         *,
@@ -202,15 +226,17 @@ class _Refresh:
         bytes_written: int = 0,
     ) -> CatalogReport:
         done = settled or Settled()
+        seconds = round(time.monotonic() - started, 3)
         return CatalogReport(
             generation=manifest.version if manifest else None,
             changed=settled is not None,
             rows=manifest.rows if manifest else 0,
             images=manifest.images if manifest else 0,
+            statistics=replace(counted, seconds=seconds),
             inserted=done.inserted,
             updated=done.updated,
             removed=done.removed,
             batches_read=batches_read,
             bytes_written=bytes_written,
-            seconds=round(time.monotonic() - started, 3),
+            seconds=seconds,
         )

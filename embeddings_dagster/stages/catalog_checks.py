@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from embeddings_dagster.catalog import Catalogue, CatalogueManifest, flaws
 from embeddings_dagster.stages.catalog_rows import DATASET, offers
-from embeddings_dagster.stages.index_checks import SHOWN, CheckResult
+from embeddings_dagster.stages.index_checks import HEAL, SHOWN, CheckResult
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, stale_batches
 from embeddings_dagster.stages.index_state import index_state
 from embeddings_dagster.store import Store
@@ -119,9 +119,12 @@ def catalog_rows_equal_live_rows(store: Store) -> CheckResult:
         "outdated": found.updated,
         "superfluous": found.removed,
     }
+    behind = bool(stale_batches(inputs, base.consumed if base else {}))
     if found:
-        wrong.append(f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous")
-    return CheckResult(not wrong, "; ".join(wrong) or f"{images} pictures, as many as are live", detail=detail)
+        why = "" if behind else HEAL
+        wrong.append(f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous{why}")
+    described = "; ".join(wrong) or f"{images} pictures, as many as are live"
+    return CheckResult(not wrong, described, behind=behind, detail=detail)
 
 
 def _about(base: CatalogueManifest | None) -> dict[str, object]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from embeddings_dagster.encoders import ModelIdentity
-from embeddings_dagster.errors import CommitConflict, CorruptFile
+from embeddings_dagster.errors import CommitConflict, CorruptFile, CountsDoNotReconcile
 from embeddings_dagster.index import Block, GenerationManifest, Generations, SegmentEntry, discard_segment
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.compact_plan import Merge, is_far_overfull, next_merge
@@ -26,13 +26,15 @@ from embeddings_dagster.stages.index_segments import make_segment
 from embeddings_dagster.stages.index_state import IndexState, index_state, state_file
 from embeddings_dagster.stages.opened import model_settings
 from embeddings_dagster.stages.refreshing import refreshed
+from embeddings_dagster.stages.statistics import Statistics, require_handed_over, without_zeros
 from embeddings_dagster.store import Store
 
 
 @dataclass(frozen=True)
 class CompactReport:
     """What a compaction did. `generation` is the newest now (None: there is no index); `finished`: nothing is left to
-    merge. `merged` counts segments, `written` rows, `dropped` dead rows that are gone; bytes are those of all segments.
+    merge. `merged` counts segments, `written` rows, `moved` those of `rows` that are in another segment now, `dropped`
+    dead rows that are gone; bytes are those of all segments.
     """
 
     model: str
@@ -48,12 +50,21 @@ class CompactReport:
     merges: int
     merged: int
     written: int
+    moved: int
     dropped: int
     seconds: float
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "statistics": self.statistics.counts}
+
+    @property
+    def statistics(self) -> Statistics:
+        """Every live row is in a new segment, or where it was; dead ones are removed."""
+        where_they_were = self.rows - self.moved
+        return Statistics(stage="compaction", where=self.model, unit="rows", total=self.rows, processed=self.moved,
+                          skipped=where_they_were, failed=0, reasons=without_zeros(where_they_were=where_they_were),
+                          removed=self.dropped, seconds=self.seconds)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,7 @@ def compact_index(
         Stopped: a stop was asked for; the merges that were whole are committed.
         CommitConflict: other writers won every race.
         CorruptFile: a segment that was to be merged is damaged.
+        CountsDoNotReconcile: a merge has other live rows than what was merged; it was not committed.
     """
     started = clock()
     settings = model_settings(context.settings, name)
@@ -195,8 +207,9 @@ class _Compaction:
         kept = (segment for segment in base.segments if segment.uuid not in gone)
         following = replace(base, run_id=self._context.run_id, segments=(*kept, *segments))
         try:
+            require_handed_over("compaction", self._generations.model, "rows", base.rows, following.rows)
             return self._generations.commit(base, following)
-        except CommitConflict:  # after any other error the commit may stand all the same, and needs its files
+        except (CommitConflict, CountsDoNotReconcile):  # after others the commit may stand all the same
             self._take_back([segment.uuid for segment in segments])
             raise
 
@@ -218,6 +231,7 @@ def _report(
     after = generations.latest()
     pinned = after is not None and after.pinned
     segments = after.segments if after else ()
+    known = {segment.uuid for segment in before.segments} if before else set()
     return CompactReport(
         model=generations.model,
         fingerprint=identity.fingerprint,
@@ -232,6 +246,7 @@ def _report(
         merges=len(done),
         merged=sum(len(merge.segments) for merge in done),
         written=sum(merge.rows for merge in done),
+        moved=sum(each.live for each in segments if each.uuid not in known),
         dropped=sum(segment.rows - segment.live for merge in done for segment in merge.segments),
         seconds=round(seconds, 3),
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from embeddings_dagster.errors import CommitConflict
 from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.discovery import Discovery, Survey
+from embeddings_dagster.stages.discovery import Discovery, Survey, require_reconciled
 from embeddings_dagster.stages.ledger_plan import LedgerPlan, refuse_implausible_removal
 from embeddings_dagster.stages.looks import SEEN, remembered_looks
 from embeddings_dagster.stages.marks import Marks
@@ -56,6 +56,7 @@ def discover(
         SourceError: the source cannot be listed; nothing is concluded.
         RemovalRefused: more would be removed than is plausible, and `allow_removals` is not set.
         CommitConflict: other writers were faster, five times in a row.
+        CountsDoNotReconcile: something that the source has is not accounted for; nothing was committed.
         Stopped: a stop was asked for while waiting.
         UnknownItem: there is no such source.
     """
@@ -92,6 +93,7 @@ def _commit(
             refuse_implausible_removal(plan, context.settings.removals)
         dated = scanned.dated(judged)
         changed = {**dated, **plan.batches} if dated else plan.batches
+        require_reconciled(plan, scanned.scan, judged.base)
         try:
             manifest = ledger.commit(judged.base, changed, run_id=context.run_id, scraped_at=scanned.scan.scraped_at)
         except CommitConflict:

@@ -23,6 +23,7 @@ from embeddings_dagster.stages.duplicates_rows import SCHEMA, cluster_rows
 from embeddings_dagster.stages.duplicates_signature import RULE
 from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.models import serving
+from embeddings_dagster.stages.statistics import Statistics, without_zeros
 from embeddings_dagster.store import Store
 
 ASSET = "near_duplicates"
@@ -56,7 +57,15 @@ class DuplicatesReport:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "statistics": self.statistics.counts}
+
+    @property
+    def statistics(self) -> Statistics:
+        """Every whole picture of the index was looked at, is an exact copy of one, or has no thumbnail to look at."""
+        return Statistics(stage=ASSET, where=self.model, unit="pictures", total=self.pictures,
+                          processed=self.distinct - self.unseen, skipped=self.copies, failed=self.unseen,
+                          reasons=without_zeros(exact_copies=self.copies, without_a_thumbnail=self.unseen),
+                          seconds=self.seconds)  # fmt: skip
 
 
 def duplicates_of(store: Store) -> Analysis:
@@ -99,7 +108,7 @@ def refresh_duplicates(context: StageContext, model: str) -> DuplicatesReport:
             report, table = _found(context, model, index, rule)
             files = {CLUSTERS: _stored(analysis, base, table)}
             told = {**report.as_dict(), "rule": asdict(rule)}
-            for name in ("generation", "changed", "looked_at", "bytes_written", "seconds"):
+            for name in ("generation", "changed", "looked_at", "bytes_written", "seconds", "statistics"):
                 del told[name]
             made = analysis.follow(base, run_id=context.run_id, state=state, told=told, files=files)
             written = 0 if base and files == base.files else files[CLUSTERS].bytes

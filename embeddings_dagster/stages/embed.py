@@ -17,6 +17,7 @@ from embeddings_dagster.stages.embed_pictures import Pictures
 from embeddings_dagster.stages.embed_texts import Texts
 from embeddings_dagster.stages.plan import Plan
 from embeddings_dagster.stages.rgb import complete
+from embeddings_dagster.stages.statistics import require_handed_over
 from embeddings_dagster.stages.vector_inputs import rgb_rows, wanted_vectors
 from embeddings_dagster.stages.vector_rows import BatchInputs, vector_row
 from embeddings_dagster.store.tables import embeddings
@@ -39,13 +40,16 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
     Raises:
         UnknownItem: the batch has no complete `rgb_images` yet.
         ModelError: the model cannot be loaded.
+        CountsDoNotReconcile: `rgb_images` counts other rows than it has; see also `carry_out`.
     """
     upstream = context.store.chain(UPSTREAM, batch)
     rgb = complete(upstream.latest(), UPSTREAM, batch)
     model = calibrate(context, name, model, batch)
     bring_here(context.store, name, model)
     identity = identify(model)
-    wanted = wanted_vectors(identity.inputs, rgb_rows(upstream, rgb, identity.inputs))
+    rows = rgb_rows(upstream, rgb, identity.inputs)
+    require_handed_over(f"{name}_embeddings", batch, "regions", rgb.counts.ok, len({row.key for row in rows}))
+    wanted = wanted_vectors(identity.inputs, rows)
     inputs = (Texts if model.side == "text" else Pictures)(context, model, engine, upstream, rgb, wanted)
     work = _Work(context, name, identity, inputs)
     account = carry_out(
@@ -58,6 +62,7 @@ def run_embed(context: StageContext, name: str, model: ModelSettings, engine: En
             wanted=wanted,
             inputs={f"{UPSTREAM}/{batch}": {"version": rgb.version, "content": rgb.content}},
             make=work.make,
+            unit="texts" if identity.inputs == "texts" else "regions",
         ),
     )
     if account.processed:

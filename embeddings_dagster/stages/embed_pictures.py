@@ -33,8 +33,8 @@ class Pictures(BatchInputs):
             return Made(unit.image_id, errors=errors)
         assert encoded.vectors is not None
         keys = [Key(unit.image_id, region.region) for region in unit.regions]
-        rows = [
-            vector_row(key, self.wanted[key], vector, encoded.precision, self.context.run_id)
+        rows = [  # what nobody wanted is for who counts to refuse
+            vector_row(key, self.wanted.get(key, ""), vector, encoded.precision, self.context.run_id)
             for key, vector in zip(keys, encoded.vectors, strict=True)
         ]
         return Made(unit.image_id, rows, errors=errors)

@@ -21,6 +21,7 @@ from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.embedding_map_layout import layout
 from embeddings_dagster.stages.embedding_map_picture import draw_map
 from embeddings_dagster.stages.held import held
+from embeddings_dagster.stages.statistics import Statistics, without_zeros
 from embeddings_dagster.store import Store
 
 ASSET = "embedding_map"
@@ -52,7 +53,15 @@ class MapReport:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "statistics": self.statistics.counts}
+
+    @property
+    def statistics(self) -> Statistics:
+        """Every whole picture of the index is on the map, or outside of the sample."""
+        outside = self.pictures - self.shown
+        return Statistics(stage=ASSET, where=self.model, unit="pictures", total=self.pictures, processed=self.shown,
+                          skipped=outside, failed=0, reasons=without_zeros(outside_of_the_sample=outside),
+                          seconds=self.seconds)  # fmt: skip
 
 
 def map_of(store: Store, model: str) -> Analysis:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embeddings_dagster.encoders import ModelIdentity, unit_length
-from embeddings_dagster.errors import CommitConflict, StoreError
+from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, StoreError
 from embeddings_dagster.index import (
     Block,
     GenerationManifest,
@@ -40,6 +40,7 @@ from embeddings_dagster.stages.index_state import IndexState, Settled, StateDama
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
 from embeddings_dagster.stages.refreshing import refreshed, take_in
+from embeddings_dagster.stages.statistics import Statistics, require_handed_over, without_zeros
 from embeddings_dagster.store.parts import keys_of
 
 VECTOR_COLUMNS = ("image_id", "region", "input_hash", "embedding")
@@ -47,7 +48,8 @@ VECTOR_COLUMNS = ("image_id", "region", "input_hash", "embedding")
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What a refresh did. `generation` is the newest now (None: there is nothing to index yet)."""
+    """What a refresh did. `generation` is the newest now (None: there is nothing to index yet). `statistics` are of the
+    rows that all batches offer."""
 
     model: str
     fingerprint: str
@@ -56,6 +58,7 @@ class IndexReport:
     pinned: bool
     rows: int
     segments: int
+    statistics: Statistics
     inserted: int = 0
     updated: int = 0
     removed: int = 0
@@ -69,7 +72,8 @@ class IndexReport:
 
 
 def refresh_index(context: StageContext, name: str, identity: ModelIdentity | None = None) -> IndexReport:
-    """Bring the index of a model's settings to the state of its embeddings; a pinned index is left as it is.
+    """Bring the index of a model's settings to the state of its embeddings; a pinned index is left as it is. With
+    `force`, every row is planned anew, though nothing seems to have changed.
 
     `identity` is that of the settings' model, where the caller has it already.
 
@@ -78,6 +82,7 @@ def refresh_index(context: StageContext, name: str, identity: ModelIdentity | No
         Stopped: a stop was asked for; the index is as it was.
         CommitConflict: other writers won every race.
         CorruptFile: a part of the embeddings, or a segment that had to be read, is damaged.
+        CountsDoNotReconcile: a row that a batch offers is neither placed nor superseded; the index is as it was.
     """
     settings = model_settings(context.settings, name)
     identity = identity or identity_of(context.store, name, settings)
@@ -111,18 +116,23 @@ class _Refresh:
                 f"the index of {self._generations.model} is pinned at generation {base.version}; refreshes wait for "
                 "`embeddings index rollback --release`"
             )
-            return self._report(base)
+            return self._report(base, _waiting(base, self._generations.model))
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, dataset(self._generations.model, self._identity), consumed)
         changes = compare_batches(inputs.states, consumed)
-        if not changes:
-            return self._report(base)
+        rows = base.rows if base else 0
+        if not changes and not self._context.force:
+            return self._report(base, inputs.statistics("rows", rows, inputs.offered - rows, Settled()))
         with index_state(path) as state:
+            if self._context.force:
+                state.clear()
             read = self._take_in(state, base, inputs, changes)
             settled = state.settle(inputs.newest())
-            manifest = self._commit(base, inputs, self._write(state, base, inputs, settled))
+            following = self._following(inputs, self._write(state, base, inputs, settled))
+            counted = self._counted(state, inputs, settled, base, following)
+            manifest = self._commit(base, following)
             state.mark(manifest.self_sha256)
-        return self._report(manifest, settled, batches_read=read)
+        return self._report(manifest, counted, settled, batches_read=read)
 
     def _take_in(
         self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, changes: BatchChanges
@@ -204,10 +214,25 @@ class _Refresh:
             if label != end:
                 raise StateDamaged(f"batch {batch} does not hold all that is remembered of it")
 
-    def _commit(
-        self, base: GenerationManifest | None, inputs: Inputs, segments: tuple[SegmentEntry, ...]
-    ) -> GenerationManifest:
-        following = GenerationManifest(
+    def _counted(
+        self,
+        state: IndexState,
+        inputs: Inputs,
+        settled: Settled,
+        base: GenerationManifest | None,
+        following: GenerationManifest,
+    ) -> Statistics:
+        """The statistics of what is about to be committed; what is written is taken back where they do not add up."""
+        try:
+            expected = (base.rows if base else 0) + settled.inserted - settled.removed
+            require_handed_over(inputs.stage, "", "rows", expected, following.rows)
+            return inputs.statistics("rows", following.rows, state.superseded(), settled)
+        except CountsDoNotReconcile:
+            self._take_back()
+            raise
+
+    def _following(self, inputs: Inputs, segments: tuple[SegmentEntry, ...]) -> GenerationManifest:
+        return GenerationManifest(
             version=0,
             previous=None,
             created_at=now(),
@@ -217,6 +242,8 @@ class _Refresh:
             segments=segments,
             consumed=inputs.states,
         )
+
+    def _commit(self, base: GenerationManifest | None, following: GenerationManifest) -> GenerationManifest:
         try:
             return self._generations.commit(base, following)
         except CommitConflict:  # after any other error the commit may stand all the same, and needs its files
@@ -230,8 +257,13 @@ class _Refresh:
                 undo()
 
     def _report(
-        self, manifest: GenerationManifest | None, settled: Settled | None = None, batches_read: int = 0
+        self,
+        manifest: GenerationManifest | None,
+        counted: Statistics,
+        settled: Settled | None = None,
+        batches_read: int = 0,
     ) -> IndexReport:
+        seconds = round(time.monotonic() - self._started, 3)
         done = settled or Settled()
         return IndexReport(
             model=self._generations.model,
@@ -241,13 +273,21 @@ class _Refresh:
             pinned=manifest is not None and manifest.pinned,
             rows=manifest.rows if manifest else 0,
             segments=len(manifest.segments) if manifest else 0,
+            statistics=replace(counted, seconds=seconds),
             inserted=done.inserted,
             updated=done.updated,
             removed=done.removed,
             batches_read=batches_read,
             bytes_written=self._bytes,
-            seconds=round(time.monotonic() - self._started, 3),
+            seconds=seconds,
         )
+
+
+def _waiting(pinned: GenerationManifest, model: str) -> Statistics:
+    """Of an index that was rolled back on purpose: it stays as it is."""
+    rows = pinned.rows
+    return Statistics(stage=f"{model}_index", where="", unit="rows", total=rows, processed=0, skipped=rows, failed=0,
+                      reasons=without_zeros(pinned=rows))  # fmt: skip
 
 
 def vectors_of(rows: pa.RecordBatch, dimension: int) -> npt.NDArray[np.float32]:

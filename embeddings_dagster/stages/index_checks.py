@@ -14,15 +14,18 @@ from embeddings_dagster.stages.index_state import index_state
 from embeddings_dagster.store import Store
 
 SHOWN = 20  # batches named in a detail
+HEAL = ", though nothing changed since it was made; `embeddings run --force` plans every row anew"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """`detail` holds plain values for JSON. `pinned`: the index was rolled back, and is behind on purpose."""
+    """`detail` holds plain values for JSON. `pinned`: the index was rolled back, and is behind on purpose. `behind`:
+    batches changed since it took them in, so that what is missing is not lost."""
 
     passed: bool
     description: str
     pinned: bool = False
+    behind: bool = False
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -47,9 +50,9 @@ def index_consumed_is_current(store: Store, model: str, identity: ModelIdentity)
     base, inputs, stale = index_lag(store, model, identity)
     detail = {**_about(base), "batches": len(inputs.states), "stale": len(stale), "stale_batches": stale[:SHOWN]}
     if not stale:
-        return CheckResult(True, f"all {len(inputs.states)} batches are in", _pinned(base), detail)
+        return CheckResult(True, f"all {len(inputs.states)} batches are in", _pinned(base), detail=detail)
     description = f"{len(stale)} batches changed since, of {len(inputs.states)}{_why(base)}"
-    return CheckResult(False, description, _pinned(base), detail)
+    return CheckResult(False, description, _pinned(base), detail=detail)
 
 
 def index_rows_equal_live_rows(store: Store, model: str, identity: ModelIdentity) -> CheckResult:
@@ -78,9 +81,12 @@ def index_rows_equal_live_rows(store: Store, model: str, identity: ModelIdentity
         "superfluous": found.removed,
     }
     if not found:
-        return CheckResult(True, f"{rows} rows, as many as are live", _pinned(base), detail)
+        return CheckResult(True, f"{rows} rows, as many as are live", _pinned(base), detail=detail)
     difference = f"{found.inserted} missing, {found.updated} outdated, {found.removed} superfluous"
-    return CheckResult(False, f"{rows} rows for {wanted} live ones: {difference}{_why(base)}", _pinned(base), detail)
+    behind = bool(stale_batches(inputs, base.consumed if base else {}))
+    why = _why(base) if behind or _pinned(base) else HEAL
+    description = f"{rows} rows for {wanted} live ones: {difference}{why}"
+    return CheckResult(False, description, _pinned(base), behind, detail)
 
 
 def _about(base: GenerationManifest | None) -> dict[str, object]:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.index import Consumed, GenerationManifest, Generations, read_rows
-from embeddings_dagster.stages.index_state import IndexState, OfferRow
+from embeddings_dagster.stages.index_state import IndexState, OfferRow, Settled
+from embeddings_dagster.stages.statistics import Statistics, require_handed_over, without_zeros
 from embeddings_dagster.store import Chain, Head, Manifest, Store
 
 KEY_COLUMNS = ("image_id", "region", "input_hash")
@@ -19,11 +20,18 @@ BLOCK = 65_536  # rows turned into Python objects at a time
 
 @dataclass(frozen=True)
 class Inputs:
-    """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh."""
+    """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh. `offered`: how
+    many rows they have by their manifests."""
 
     store: Store
     dataset: str
     states: Mapping[str, Consumed]
+    offered: int
+
+    @property
+    def stage(self) -> str:
+        """What is made from them."""
+        return f"{self.dataset.split('/')[1]}_index" if "/" in self.dataset else "search_catalog"
 
     def newest(self) -> dict[str, str]:
         """What orders the batches."""
@@ -39,6 +47,29 @@ class Inputs:
         text = "\n".join(f"{batch} {state}" for batch, state in sorted(self.states.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def require_taken(self, batch: str, manifest: Manifest, taken: int) -> None:
+        """Raises CountsDoNotReconcile: a batch offers other rows than its manifest counts."""
+        require_handed_over(self.stage, batch, "rows", manifest.counts.ok, taken)
+
+    def statistics(self, unit: str, placed: int, superseded: int, settled: Settled) -> Statistics:
+        """Everything that is offered is placed, or superseded by another batch that has the same image.
+
+        Raises:
+            CountsDoNotReconcile: it is neither.
+        """
+        written = settled.inserted + settled.updated
+        return Statistics(
+            stage=self.stage,
+            where="",
+            unit=unit,
+            total=self.offered,
+            processed=written,
+            skipped=placed - written + superseded,
+            failed=0,
+            reasons=without_zeros(current=placed - written, superseded=superseded),
+            removed=settled.removed,
+        )
+
 
 def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed]) -> Inputs:
     """Resolve every batch of a dataset of embeddings. Reads no rows, and failures only where a version is new.
@@ -48,6 +79,7 @@ def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed])
     """
     order = _order(store)
     states = {}
+    offered = 0
     for batch, head in store.heads(dataset).by_batch.items():
         if head.fault:
             raise CorruptFile(head.fault)
@@ -56,7 +88,8 @@ def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed])
             known = before is not None and (before.version, before.content) == (head.version, head.content)
             failed = before.failed if before and known else _failed(store, dataset, batch, head)
             states[batch] = Consumed(head.version, head.content, failed, order.get(batch, ""))
-    return Inputs(store, dataset, states)
+            offered += head.counts.ok
+    return Inputs(store, dataset, states, offered)
 
 
 def _failed(store: Store, dataset: str, batch: str, head: Head) -> str:
@@ -91,7 +124,7 @@ def _hash(images: set[str]) -> str:
 
 
 def take_offers(inputs: Inputs, batch: str, state: IndexState) -> None:
-    """Read the keys of one batch into the state."""
+    """Read the keys of one batch into the state. Raises CountsDoNotReconcile: its manifest counts other rows."""
     chain, manifest = inputs.resolved(batch)
     failed = failed_images(chain, manifest)
 
@@ -101,7 +134,7 @@ def take_offers(inputs: Inputs, batch: str, state: IndexState) -> None:
             for image_id, region, input_hash in zip(*columns, strict=True):
                 yield image_id, region, input_hash, image_id not in failed
 
-    state.offer(batch, rows())
+    inputs.require_taken(batch, manifest, state.offer(batch, rows()))
 
 
 def take_generation(generations: Generations, manifest: GenerationManifest, state: IndexState) -> None:

@@ -95,6 +95,13 @@ def wanted_rows(offers: Mapping[str, Iterable[Offer]]) -> dict[Key, Row]:
     return rows
 
 
+def superseded(offers: Iterable[Offer]) -> int:
+    """How many rows of one image are offered, and not shown because another batch wins."""
+    offers = list(offers)
+    best = winner(offers)
+    return sum(len(offer.regions) for offer in offers if offer is not best)
+
+
 def difference(wanted: Mapping[Key, Row], placed: Mapping[Key, Placed]) -> Difference:
     """What turns the rows that are placed into those that are wanted."""
     inserted = {key: row for key, row in wanted.items() if key not in placed}

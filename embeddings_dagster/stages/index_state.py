@@ -14,10 +14,10 @@ from itertools import groupby
 from pathlib import Path
 
 from embeddings_dagster.ids import Key
-from embeddings_dagster.stages.index_plan import Difference, Offer, Placed, Row, difference, wanted_rows
+from embeddings_dagster.stages.index_plan import Difference, Offer, Placed, Row, difference, superseded, wanted_rows
 
 TABLES = """
-create table if not exists mark (generation text);
+create table if not exists marked (generation text);
 create table if not exists offers (image_id text, batch text, region integer, input_hash text, clean integer,
     primary key (image_id, batch, region)) without rowid;
 create index if not exists offers_by_batch on offers (batch);
@@ -25,6 +25,7 @@ create table if not exists placed (image_id text, region integer, input_hash tex
     label integer, primary key (image_id, region)) without rowid;
 create index if not exists unplaced on placed (batch) where label is null;
 create table if not exists touched (image_id text primary key) without rowid;
+create table if not exists superseded (image_id text primary key, rows integer) without rowid;
 """
 CHUNK = 5_000  # images planned at a time
 
@@ -56,20 +57,21 @@ class IndexState:
 
     def matches(self, generation: str) -> bool:
         """Whether this is the state of the generation with that `self_sha256`."""
-        return self._db.execute("select generation from mark").fetchall() == [(generation,)]
+        return self._db.execute("select generation from marked").fetchall() == [(generation,)]
 
     def mark(self, generation: str) -> None:
         """Call it the state of that generation."""
-        self._db.execute("delete from mark")
-        self._db.execute("insert into mark values (?)", (generation,))
+        self._db.execute("delete from marked")
+        self._db.execute("insert into marked values (?)", (generation,))
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in ("mark", "offers", "placed", "touched"):
+        for table in ("marked", "offers", "placed", "touched", "superseded"):
             self._db.execute(f"delete from {table}")
 
-    def offer(self, batch: str, rows: Iterable[OfferRow]) -> None:
-        """Replace all that a batch offers; images of which anything differs are touched."""
+    def offer(self, batch: str, rows: Iterable[OfferRow]) -> int:
+        """Replace all that a batch offers; images of which anything differs are touched. Returns how many rows it has
+        now."""
         query = "select image_id, region, input_hash, clean from offers where batch = ?"
         before = set(self._db.execute(query, (batch,)))
         after = set(rows)
@@ -83,6 +85,7 @@ class IndexState:
             ((image_id, batch, region, input_hash, clean) for image_id, region, input_hash, clean in new),
         )
         self._touch(row[0] for row in gone | new)
+        return len(after)
 
     def touch_batch(self, batch: str) -> None:
         """Plan all images of a batch again, because the order of batches changed."""
@@ -103,8 +106,10 @@ class IndexState:
         """Plan every touched image and place what is wanted; `newest` is what orders the batches."""
         settled = Settled()
         for images in self._touched():
-            change = difference(wanted_rows(self._offers_of(images, newest)), self._placed_of(images))
+            offers = self._offers_of(images, newest)
+            change = difference(wanted_rows(offers), self._placed_of(images))
             self._apply(change)
+            self._supersede(images, offers)
             settled.inserted += len(change.inserted)
             settled.updated += len(change.updated)
             settled.removed += len(change.removed)
@@ -153,6 +158,16 @@ class IndexState:
             "insert into placed values (?, ?, ?, ?, null, null)",
             ((key.image_id, key.region, row.input_hash, row.batch) for key, row in change.written.items()),
         )
+
+    def _supersede(self, images: Sequence[str], offers: Mapping[str, list[Offer]]) -> None:
+        """Note how many rows of each of these images are offered by batches that did not win."""
+        self._db.executemany("delete from superseded where image_id = ?", ((image,) for image in images))
+        counts = ((image, superseded(offers.get(image, ()))) for image in images)
+        self._db.executemany("insert into superseded values (?, ?)", (each for each in counts if each[1]))
+
+    def superseded(self) -> int:
+        """How many rows are offered and not placed, because another batch wins; of all images."""
+        return int(self._db.execute("select coalesce(sum(rows), 0) from superseded").fetchone()[0])
 
     def unplaced(self) -> dict[str, int]:
         """How many rows are to be written from each batch."""

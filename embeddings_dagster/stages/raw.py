@@ -24,6 +24,7 @@ from embeddings_dagster.stages.fields import Fields, fields_of, fields_recipe, p
 from embeddings_dagster.stages.opened import opened_source, workshop
 from embeddings_dagster.stages.parallel import ordered_map
 from embeddings_dagster.stages.plan import Plan
+from embeddings_dagster.stages.statistics import require_handed_over
 from embeddings_dagster.store import tables
 
 STAGE = "raw_images"
@@ -38,6 +39,7 @@ def run_raw(context: StageContext, batch: str) -> Account:
     Raises:
         UnknownItem: the batch is not in its source's ledger, or has pictures, and the settings have no such source.
         SourceError: the source cannot give the records of the batch; nothing is lost, nothing is concluded.
+        CountsDoNotReconcile: the ledger counts other images than it lists; see also `carry_out`.
     """
     source_name = ids.source_of(batch)
     ledger = context.store.ledger(source_name)
@@ -49,6 +51,7 @@ def run_raw(context: StageContext, batch: str) -> Account:
     fields = fields_of(context.settings, source_name)
     live = [row for row in listed.to_pylist() if not row["removed_at"]]
     rows = {ids.image_id(source_name, row["local_id"], row["ordinal"]): row for row in live}
+    require_handed_over(STAGE, batch, "images", entry.live, len(rows))
     # A batch that is all tombstones is emptied even when the settings have forgotten its source.
     source = _open(context, source_name) if rows else None
 
@@ -73,6 +76,7 @@ def run_raw(context: StageContext, batch: str) -> Account:
             wanted={Key(image_id, 0): input_hash(row, fields) for image_id, row in rows.items()},
             inputs={f"sources/{source_name}": {"version": entry.since, "content": entry.source_state}},
             make=make,
+            unit="images",
         ),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from embeddings_dagster.errors import CommitConflict
+from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.index_inputs import Inputs
@@ -25,7 +25,9 @@ def refreshed(context: StageContext, folder: str, state: Path, attempt: Callable
     Raises:
         Stopped: a stop was asked for; what is committed is as it was.
         CommitConflict: other writers won every race.
+        CountsDoNotReconcile: rows were lost, and not by a derived state that was wrong.
     """
+    remade = not state.exists()
     with held(context, folder):
         for race in range(RACES):
             try:
@@ -34,6 +36,12 @@ def refreshed(context: StageContext, folder: str, state: Path, attempt: Callable
                 if race == RACES - 1:
                     raise
                 context.log(f"{conflict}; planning again")
+            except CountsDoNotReconcile as error:
+                if remade:
+                    raise
+                context.log(f"{error}. Looking whether {state} is at fault: it is derived, and made again")
+                state.unlink(missing_ok=True)
+                remade = True
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError) or race == RACES - 1:
                     raise

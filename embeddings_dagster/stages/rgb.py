@@ -20,6 +20,7 @@ from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.opened import decode_rules, opened_source, workshop
 from embeddings_dagster.stages.parallel import ordered_map
 from embeddings_dagster.stages.plan import Plan
+from embeddings_dagster.stages.statistics import require_handed_over
 from embeddings_dagster.store import Manifest
 from embeddings_dagster.store.tables import RGB
 
@@ -48,11 +49,13 @@ def run_rgb(context: StageContext, batch: str) -> Account:
 
     Raises:
         UnknownItem: the batch has no complete `raw_images` yet.
+        CountsDoNotReconcile: `raw_images` counts other rows than it has; see also `carry_out`.
     """
     upstream = context.store.chain(UPSTREAM, batch)
     raw = complete(upstream.latest(), UPSTREAM, batch)
     version = recipe(decode_rules(context.settings))
     rows = {str(row["image_id"]): row for row in upstream.rows(raw, COLUMNS).to_pylist()}
+    require_handed_over(STAGE, batch, "images", raw.counts.ok, len(rows))
 
     def make(plan: Plan) -> Iterator[Made]:
         todo = [image_id for image_id in rows if image_id in plan.images]

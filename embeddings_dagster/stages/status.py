@@ -15,6 +15,7 @@ from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.fields import columns_asked
 from embeddings_dagster.stages.opened import decode_rules
+from embeddings_dagster.stages.statistics import Statistics, without_zeros
 from embeddings_dagster.store import Head, Heads, LedgerBatch, Manifest, Store
 
 CURRENT, STALE, MISSING, PARTIAL = "current", "stale", "missing", "partial"
@@ -22,7 +23,8 @@ CURRENT, STALE, MISSING, PARTIAL = "current", "stale", "missing", "partial"
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage of one batch. `state` is current, stale, missing, or partial (begun, not complete); `why` says more."""
+    """One stage of one batch. `state` is current, stale, missing, or partial (begun, not complete); `why` says more.
+    `given`: how many inputs the stage before has for it, where manifests tell."""
 
     stage: str
     dataset: str
@@ -34,6 +36,14 @@ class StageStatus:
     bytes: int = 0
     committed: datetime | None = None
     run_id: str = ""
+    given: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """What its inputs are. How many texts there are only their rows tell."""
+        if self.stage == "raw_images":
+            return "images"
+        return "regions" if self.stage == "rgb_images" or self.given is not None else "texts"
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,9 @@ class BatchStatus:
 
     @property
     def reconciles(self) -> bool:
-        """Whether a current `raw_images` has a row or a failure for each image of the ledger."""
-        raw = self.stages[0]
-        return raw.state != CURRENT or raw.rows + raw.failed == self.images
+        """Whether each current stage has a row or a failure for each of its inputs, as far as manifests tell."""
+        current = (stage for stage in self.stages if stage.state == CURRENT and stage.given is not None)
+        return all(stage.rows + stage.failed == stage.given for stage in current)
 
 
 def batch_statuses(
@@ -85,13 +95,14 @@ def _stages(
 ) -> Iterator[StageStatus]:
     source = ids.source_of(batch)
     raw = heads["raw_images"].get(batch)
-    yield _stage("raw_images", "raw_images", raw, {f"sources/{source}": entry.source_state}, columns)
+    yield _stage("raw_images", "raw_images", raw, {f"sources/{source}": entry.source_state}, entry.live, columns)
     rgb = heads["rgb_images"].get(batch)
-    yield _stage("rgb_images", "rgb_images", rgb, {f"raw_images/{batch}": _content(raw)}, version)
+    yield _stage("rgb_images", "rgb_images", rgb, {f"raw_images/{batch}": _content(raw)}, None, version)
     for model, identity in identities.items():
         place = dataset(model, identity)
         made = heads[place].get(batch)
-        yield _stage(f"{model}_embeddings", place, made, {f"rgb_images/{batch}": _content(rgb)})
+        given = None if identity.inputs == "texts" else rgb.counts.ok
+        yield _stage(f"{model}_embeddings", place, made, {f"rgb_images/{batch}": _content(rgb)}, given)
 
 
 def _content(head: Head) -> str | None:
@@ -99,13 +110,18 @@ def _content(head: Head) -> str | None:
 
 
 def _stage(
-    stage: str, place: str, head: Head, inputs: Mapping[str, str | None], recipe_now: str | None = None
+    stage: str,
+    place: str,
+    head: Head,
+    inputs: Mapping[str, str | None],
+    given: int | None,
+    recipe_now: str | None = None,
 ) -> StageStatus:
     if head.fault:
-        return StageStatus(stage, place, STALE, head.fault)
+        return StageStatus(stage, place, STALE, head.fault, given=given)
     if not head.version:
         state, why = (PARTIAL, "begun, not complete") if head.begun else (MISSING, "never made")
-        return StageStatus(stage, place, state, why)
+        return StageStatus(stage, place, state, why, given=given)
     why = stale_reason(head, inputs, recipe_now)
     state = (PARTIAL if head.begun else STALE) if why else CURRENT
     return StageStatus(
@@ -119,6 +135,7 @@ def _stage(
         head.bytes,
         head.created_at,
         head.run_id,
+        given,
     )
 
 
@@ -163,3 +180,21 @@ def totals(batches: list[BatchStatus]) -> list[StageTotal]:
             )
         )
     return found
+
+
+def statistics_of(source: str, batches: list[BatchStatus]) -> list[Statistics]:
+    """The statistics of a source as a run would give them that finds nothing to do: each stage over its batches."""
+    units = {stage.stage: stage.unit for batch in batches for stage in batch.stages}
+    return [
+        Statistics(
+            stage=total.stage,
+            where=source,
+            unit=units[total.stage],
+            total=total.rows + total.failed,
+            processed=0,
+            skipped=total.rows,
+            failed=total.failed,
+            reasons=without_zeros(there=total.rows, recorded_failures=total.failed),
+        )
+        for total in totals(batches)
+    ]

@@ -16,10 +16,11 @@ from embeddings_dagster.store import Ledger, LedgerManifest, Store
 
 
 def wants_run(store: Store, status: BatchStatus, *, retry_failed: bool = False, force: bool = False) -> bool:
-    """Whether a run would find anything to do in a batch: something stale, or a failure that is to be tried again."""
+    """Whether a run would find anything to do in a batch: something stale or lost, or a failure that is to be tried
+    again."""
     if not status.images and status.stages[0].state == MISSING:
         return False  # emptied before it was ever made
-    if force or not status.current:
+    if force or not status.current or not status.reconciles:
         return True
     for stage in status.stages:
         if stage.failed:

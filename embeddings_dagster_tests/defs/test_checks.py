@@ -11,13 +11,13 @@ from PIL import Image
 from embeddings_dagster.defs.build import project_defs
 from embeddings_dagster.defs.findings import (
     counts_reconcile,
-    live_images,
+    images_listed,
     pictures_are_rgb,
-    regions_of,
-    rows_of,
+    regions_described,
     vectors_are_sound,
 )
 from embeddings_dagster.defs.resources import Project
+from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.discover import discover
 from embeddings_dagster.stages.embed import dataset
@@ -48,17 +48,18 @@ def rewrite(project: Project, change: Callable[[dict[str, object]], Mapping[str,
 
 
 def test_good_batches_pass(pixels: Project) -> None:
-    assert counts_reconcile(pixels.store, "raw_images", KEY, live_images(pixels.store, "pics", KEY)).passed
-    assert counts_reconcile(pixels.store, "rgb_images", KEY, regions_of(pixels.store, KEY)).passed
+    assert counts_reconcile(pixels.store, "raw_images", KEY, images_listed(pixels.store, "pics", KEY)).passed
+    assert counts_reconcile(pixels.store, "rgb_images", KEY, regions_described(pixels.store, KEY)).passed
     found = pictures_are_rgb(pixels.store, KEY)
     assert (found.passed, found.looked_at) == (True, 2)
 
 
 def test_counts_that_upstream_does_not_bear_out(pixels: Project) -> None:
-    found = counts_reconcile(pixels.store, "rgb_images", KEY, 3)
-    assert "2 inputs taken, upstream offers 3" in str(found)
-    assert "has no complete version" in str(counts_reconcile(pixels.store, "rgb_images", "pics__000002", None))
-    assert (rows_of(pixels.store, "rgb_images", KEY), rows_of(pixels.store, "rgb_images", "pics__000002")) == (2, None)
+    offered = {Key(f"pics:{name}.png", 0) for name in ("000", "001", "lost")}
+    found = counts_reconcile(pixels.store, "rgb_images", KEY, offered)
+    assert "rgb_images of pics__000001 lost count: 2 inputs taken, upstream offers 3: pics:lost.png" in str(found)
+    found = counts_reconcile(pixels.store, "rgb_images", "pics__000002", None)
+    assert (found.passed, found.missing) == (False, True)
 
 
 def test_a_picture_with_alpha_and_one_that_is_none_are_named(pixels: Project) -> None:

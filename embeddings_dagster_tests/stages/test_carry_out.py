@@ -212,14 +212,18 @@ def test_a_stage_that_loses_count_is_not_complete(store: Store) -> None:
     def forgets_b(plan: Plan) -> Iterator[Made]:
         return (made for made in Work(wanted)(plan) if made.image_id != "photos:b")
 
-    with pytest.raises(CountsDoNotReconcile, match="2 inputs"):
+    with pytest.raises(
+        CountsDoNotReconcile, match="of 2 regions to be made, 1 are neither rows nor failures \\(photos:b\\)"
+    ):
         run(context(store), wanted, forgets_b)
     assert store.chain("embeddings/tiny/abc", BATCH).latest() is None
 
 
 def test_an_account_that_does_not_add_up_cannot_be_made() -> None:
-    with pytest.raises(CountsDoNotReconcile, match="3 inputs, but 1 processed"):
-        Account("rgb_images", "rgb_images", BATCH, 3, 1, 1, 0, 0, 0, 1, "c", 0.1, 0)
+    counts = {"total": 3, "processed": 1, "skipped": 1, "failed": 0}
+    with pytest.raises(CountsDoNotReconcile, match="3 regions were given, and 1 processed"):
+        Account(stage="rgb_images", where=BATCH, unit="regions", **counts, reasons={"current": 1},
+                dataset="rgb_images", reused=0, version=1, content="c", bytes_written=0)  # fmt: skip
 
 
 def test_an_emptied_batch_commits_an_empty_version(store: Store) -> None:

@@ -84,6 +84,8 @@ def test_the_state_settles_on_the_winners(happenings: list[tuple[str, str, objec
                 label += len(keys)
             placed = connection.execute("select image_id, region, input_hash, batch from placed")
             assert {Key(*row[:2]): Row(*row[2:]) for row in placed} == model.winners()
+            offered = sum(len(found) for content in model.batches.values() for found, _ in content.values())
+            assert state.superseded() == offered - len(model.winners())
             assert not state.settle({})
     connection.close()
 

@@ -8,12 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embeddings_dagster.errors import BadRecord, ItemError, NoPicture
-from embeddings_dagster.sources.base import SCAN, Plain, Problem, Record
+from embeddings_dagster.sources.base import SCAN, Listed, Plain, Problem, Record
 from embeddings_dagster.sources.catalog.items import Item, Items
 from embeddings_dagster.sources.catalog.layout import Layouts
 from embeddings_dagster.sources.catalog.packed import Growing, PackedMetadata, positions
 from embeddings_dagster.sources.catalog.repeats import ROWS, Repeats
-from embeddings_dagster.sources.catalog.rows import BLANK_ROW, REPEATED_ID, CatalogRules, Report, Row, Unusable
+from embeddings_dagster.sources.catalog.rows import (
+    BLANK_ROW,
+    NOT_A_RECORD,
+    REPEATED_ID,
+    CatalogRules,
+    Report,
+    Row,
+    Unusable,
+)
 from embeddings_dagster.sources.item_text import text_regions, unread
 
 # The pictures of all rows; `row` counts usable rows from 0.
@@ -33,13 +41,14 @@ _FAULTS: tuple[type[ItemError], ...] = (NoPicture, BadRecord)
 @dataclass(frozen=True)
 class Contents:
     """`entries`: schema `SCAN`, sorted. `origin`: for each entry its row among `metadata`, and its fault if it has one.
-    `ignored` rows and the items of the entries are all rows there are. `text`: as the rules have it."""
+    `ignored` rows and the items of the entries are all rows there are, `listed`. `text`: as the rules have it."""
 
     entries: pa.Table
     origin: pa.Table
     metadata: PackedMetadata
     problems: tuple[Problem, ...]
     ignored: Mapping[str, int]
+    listed: Listed
     text: tuple[str, ...] = ()
 
     @property
@@ -69,7 +78,9 @@ def read_contents(rows: Iterator[Row], rules: CatalogRules, report: Report) -> C
     layouts = Layouts(rules, report)
     items = Items(rules, layouts, report)
     built = _Building(report, rules.text)
+    read = 0
     for row in rows:
+        read += 1
         item = items.item(row)
         if item is None:
             report.ignore(BLANK_ROW)
@@ -78,7 +89,7 @@ def read_contents(rows: Iterator[Row], rules: CatalogRules, report: Report) -> C
     _check(layouts, rules, report, any_row=built.count > 0)
     if items.unnamed:
         report.problem(None, "a column without a name is left out; give it one in the first line")
-    return built.contents(rules, has_ids=layouts.has_ids)
+    return built.contents(rules, read, has_ids=layouts.has_ids)
 
 
 def _check(layouts: Layouts, rules: CatalogRules, report: Report, *, any_row: bool) -> None:
@@ -121,7 +132,7 @@ class _Building:
         self._metadata.add(item.metadata)
         self.count += 1
 
-    def contents(self, rules: CatalogRules, *, has_ids: bool) -> Contents:
+    def contents(self, rules: CatalogRules, read: int, *, has_ids: bool) -> Contents:
         pictures, metadata, report = self._pictures.table(), self._metadata, self._report
         repeats = Repeats(self._rows.table(), rules, last=rules.last)
         del self._rows, self._pictures
@@ -138,7 +149,9 @@ class _Building:
         kept = pa.table(columns)
         entries = _entries(kept, repeats.ids.take(kept["row"]), report.name)
         origin = kept.select(["row", "fault", "kind"]).combine_chunks()
-        return Contents(entries, origin, metadata, report.problems, report.ignored, self._text)
+        # Of what is no record nobody makes a row: the reader of the format has counted it.
+        listed = Listed("rows", read + report.ignored.get(NOT_A_RECORD, 0), report.ignored)
+        return Contents(entries, origin, metadata, report.problems, report.ignored, listed, self._text)
 
 
 def _sorted(pictures: pa.Table, repeats: Repeats) -> pa.Array:

@@ -74,6 +74,7 @@ class CatalogSource:
             ignored=contents.ignored,
             files=look_of(self._path, state),
             marks={WHOLE: self._mark(state, revisions)},
+            listed=contents.listed,
         )
 
     def look(self, locations: pa.ChunkedArray) -> pa.Table:

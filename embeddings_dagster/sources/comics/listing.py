@@ -29,15 +29,17 @@ class SpecFile(NamedTuple):
     mtime_ns: int | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Specs:
     """`base`: the real path of the folder that paths are relative to. `listed_in`: the list, if there is one, as it was
-    when it was read. `ignored`: how many were passed over, by why."""
+    when it was read. `seen`: how many files of the folder, or lines of the list; `ignored`: those passed over, by why.
+    """
 
     base: str
     files: list[SpecFile]
     listed_in: SpecFile | None = None
     ignored: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
 
 
 def base_of(path: Path) -> Path:
@@ -89,12 +91,14 @@ def _below(base: str, source: str) -> Specs:
         try:
             with os.scandir(os.path.join(base, folder)) as entries:
                 for entry in entries:
+                    specs.seen += 1
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
                         specs.ignored[HIDDEN] += 1
                     elif entry.is_symlink():
                         specs.ignored[LINK] += 1
                     elif entry.is_dir(follow_symlinks=False):
+                        specs.seen -= 1  # what is in it is seen instead
                         folders.append(path)
                     elif entry.name.lower().endswith(".json"):
                         specs.files.append(_seen(path, entry))
@@ -120,7 +124,7 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _listed(base: str, lines: list[str], listed_in: SpecFile, source: str) -> Specs:
-    specs = Specs(base, [], listed_in)
+    specs = Specs(base, [], listed_in, seen=len(lines))
     files = FilesWithin(base)
     found: dict[str, SpecFile] = {}
     elsewhere: list[Parts] = []

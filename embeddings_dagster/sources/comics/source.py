@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from embeddings_dagster.errors import BadRecord, NoPicture, ReadFailed, TooManyBytes
 from embeddings_dagster.ids import batch_key, escape_local_id, unescape_local_id
-from embeddings_dagster.sources.base import LOOK, SCAN, Picture, Record, Scan
+from embeddings_dagster.sources.base import LOOK, SCAN, Listed, Picture, Record, Scan
 from embeddings_dagster.sources.batch_names import batch_name
 from embeddings_dagster.sources.comics import pictures
 from embeddings_dagster.sources.comics.listing import Specs, base_of, list_specs
@@ -87,6 +87,7 @@ class ComicsSource:
             problems.told(),
             dict(sorted(specs.ignored.items())),
             _files(said, specs),
+            listed=Listed("page specs", specs.seen, specs.ignored),
         )
 
     def look(self, locations: pa.ChunkedArray) -> pa.Table:

@@ -45,6 +45,7 @@ class Batch:
     ) -> None:
         self.notes = Notes()
         self.ignored: Counter[str] = Counter()
+        self.seen = len(document.items)
         self.scraped_at = self._time(place, document.facts)
         self._pictures = ItemPictures(root, paths, place.folder, place.record_file)
         self._records = ItemRecords(document.facts.get("category"), self.scraped_at, self.notes)

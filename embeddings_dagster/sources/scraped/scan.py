@@ -12,7 +12,7 @@ import pyarrow as pa
 from embeddings_dagster import ids
 from embeddings_dagster.errors import BadRecord
 from embeddings_dagster.ids import escape_local_id
-from embeddings_dagster.sources.base import LOOK, Scan
+from embeddings_dagster.sources.base import LOOK, Listed, Scan
 from embeddings_dagster.sources.columns import Entry, RecordColumns
 from embeddings_dagster.sources.problems import Problems
 from embeddings_dagster.sources.scraped.batch import Batch, Item
@@ -42,6 +42,8 @@ class ScrapedScan:
         self._known = known
         self._problems = Problems()
         self._ignored: Counter[str] = Counter()
+        self._items_seen = 0
+        self._items_ignored: Counter[str] = Counter()
         self._entries = RecordColumns()
         self._files: list[tuple[str, int, int]] = []
         self._scraped_at: dict[str, datetime] = {}
@@ -74,6 +76,7 @@ class ScrapedScan:
             self._scraped_at,
             frozenset(self._left_alone),
             self._marks,
+            Listed("items", self._items_seen, self._items_ignored),
         )
 
     def _read(self, place: Place, key: str) -> None:
@@ -91,6 +94,8 @@ class ScrapedScan:
             self._entries.extend(_entries(item, key, location))
         batch.notes.tell(location, self._problems)
         self._ignored += batch.ignored
+        self._items_seen += batch.seen
+        self._items_ignored += batch.ignored
         self._files.append((location, document.size, document.mtime_ns))
         if batch.scraped_at is not None:
             self._scraped_at[key] = batch.scraped_at
