@@ -5,6 +5,8 @@ one image and ends as a row in a failures table; every other `EmbeddingsError` s
 was committed as it was.
 """
 
+import errno
+
 
 class EmbeddingsError(Exception):
     """Root of everything this project raises on purpose."""
@@ -63,6 +65,14 @@ class FormatTooNew(StoreError):
 
 class NotExclusive(StoreError):
     """The storage cannot create a file exclusively, so it is refused for writing."""
+
+
+class StorageUnavailable(StoreError, OSError):
+    """Storage refused, could not be reached, or failed; what was committed is as it was."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.EIO  # it says nothing of any file, as a disk's I/O error does not
 
 
 class CountsDoNotReconcile(StoreError):

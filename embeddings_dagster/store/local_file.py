@@ -4,12 +4,12 @@ faiss, memory maps and SQLite need real files. On a local root that is the file 
 copy under `cache/`, fetched once, checked like any other file, and fetched again when the copy is damaged or gone.
 """
 
-import shutil
 from pathlib import Path
 
-from embeddings_dagster.errors import CorruptFile
-from embeddings_dagster.store.checked import Checked
+from embeddings_dagster.errors import CorruptFile, MissingFile
+from embeddings_dagster.store.checked import REMEDY, Checked
 from embeddings_dagster.store.files_local import LocalFiles
+from embeddings_dagster.store.hashed import Hashed
 from embeddings_dagster.store.store import Store
 
 CHUNK = 2**20
@@ -31,10 +31,23 @@ def local_file(store: Store, path: str, sha256: str) -> Path:
     try:
         checked.check(path, sha256)
     except CorruptFile:  # MissingFile is one, too
-        with store.checked.open(path, sha256) as source, copies.writing(path) as copy:
-            shutil.copyfileobj(source, copy, CHUNK)
+        _fetch(store, path, sha256, copies)
         checked.check(path, sha256)
     return copies.local(path)
+
+
+def _fetch(store: Store, path: str, sha256: str, copies: LocalFiles) -> None:
+    """Read once, hashed on the way; what is not what was committed does not get its name here."""
+    try:
+        source = store.files.open(path)
+    except FileNotFoundError as error:
+        raise MissingFile(f"{store.files.url(path)} is missing. {REMEDY}") from error
+    with source, copies.writing(path) as copy:
+        hashed = Hashed(copy)
+        while chunk := source.read(CHUNK):
+            hashed.write(chunk)
+        if hashed.sha256 != sha256:
+            raise CorruptFile(f"{store.files.url(path)} does not hold what was committed. {REMEDY}")
 
 
 def forget_local(store: Store, path: str) -> None:

@@ -1,6 +1,5 @@
 import shutil
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -9,11 +8,6 @@ from embeddings_dagster.store import Head, Store
 from embeddings_dagster_tests.store.helpers import DATASET, commit, failure, row, writer_of
 
 BATCHES = ["art__0001", "art__0002", "art__0003"]
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path}", tmp_path / "cache")
 
 
 def opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
