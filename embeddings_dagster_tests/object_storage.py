@@ -128,3 +128,6 @@ class _Quiet(MotoRequestHandler):  # type: ignore[misc]
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Nobody reads it."""
+
+    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+        self.close_connection = True

@@ -1,4 +1,4 @@
-"""The fixtures of tests that work with S3: a server for each process of the tests, and its address in the environment."""
+"""The fixtures of tests that work with S3: a server for each process of the tests, and where it is found."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -26,6 +26,7 @@ class Checked:
 
     def __init__(self, files: Files, cache: Path) -> None:
         self._files = files
+        self.cache = cache
         self._database = cache / "checked.sqlite"
         self._known: dict[str, tuple[Stat, str]] = {}
         self._lock = threading.Lock()

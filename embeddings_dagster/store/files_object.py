@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from embeddings_dagster.errors import NotExclusive
 from embeddings_dagster.store.files import Files, Stat
-from embeddings_dagster.store.object_system import explained, file_system
+from embeddings_dagster.store.object_system import explained, file_system, require_plain
 from embeddings_dagster.store.ranges import ranges
 from embeddings_dagster.store.steps import reached
 
@@ -22,7 +22,7 @@ class ObjectFiles(Files):
 
     def __init__(self, url: str, scratch: Path) -> None:
         """`scratch` is a local folder for files while they are made."""
-        super().__init__(url.rstrip("/"))
+        super().__init__(require_plain(url).rstrip("/"))
         self._fs, self._prefix = file_system(self.root)
         self._scratch = scratch
 

@@ -37,7 +37,11 @@ REASONS = {
                      "PermissionError"), REFUSED),
     "RequestTimeTooSkewed": "this machine's clock is wrong by more than the storage accepts. Set it",
     "NoSuchBucket": "there is no such bucket. Create it, or correct `data` in the settings",
-    "InvalidBucketName": "that is not the name of a bucket. Correct `data` in the settings",
+    **dict.fromkeys(("InvalidBucketName", "ParamValidationError"),
+                    "that is not the name of a bucket. Correct `data` in the settings"),
+    "ValueError": "that is no address. Correct AWS_ENDPOINT_URL, which begins with https:// or http://",
+    "400": "the credentials in force have expired, or the bucket is in another region. Renew them, or set "
+           "AWS_DEFAULT_REGION to the bucket's",
     **dict.fromkeys(("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
                      "IllegalLocationConstraintException", "301", "307", "NoRegionError"), REGION),
     **dict.fromkeys(("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError",
@@ -49,20 +53,24 @@ REASONS = {
 }  # fmt: skip
 
 
+def require_plain(url: str) -> str:
+    """The URL as it is. Raises StoreError where it holds what does not belong into one."""
+    try:
+        return plain_address(url)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
+
+
 def file_system(url: str) -> tuple[Any, str]:
     """The file system of `url`, and the path of `url` in it.
 
     Raises:
-        StoreError: nothing is known of such a URL, or it holds what does not belong into one.
-        MissingExtra: it needs a package that is not installed.
+        StoreError: nothing is known of such a URL, or its package is not installed.
+        MissingExtra: it is S3's, and the extra is not installed.
     """
     from fsspec.core import url_to_fs  # a local root never pays for the import
 
     scheme = url.partition("://")[0]
-    try:
-        plain_address(url)
-    except ValueError as error:
-        raise StoreError(str(error)) from None
     try:
         system, path = url_to_fs(url, **OPTIONS, **(S3_OPTIONS if scheme in S3 else {}))
     except ImportError as error:
@@ -96,7 +104,7 @@ def explained(url: str) -> Iterator[None]:
             raise
         if isinstance(error, FileNotFoundError | FileExistsError) and code != "NoSuchBucket":
             raise
-        if not isinstance(error, OSError) and not _is_of_a_client(error):
+        if not isinstance(error, OSError | ValueError) and not _is_of_a_client(error):
             raise
         reason = REASONS.get(code) or REASONS.get(type(error).__name__) or f"the storage failed ({code}). {LATER}"
         raise StorageUnavailable(f"{url}: {reason}.") from error

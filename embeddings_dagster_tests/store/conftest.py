@@ -1,5 +1,5 @@
-"""Every test that asks for a store runs twice: in a folder, and in a bucket. One that is about disks alone says so, with
-the reason: `@pytest.mark.local_disk("…")`."""
+"""Every test that asks for a store runs twice: in a folder, and in a bucket. One that is about disks alone says so,
+with the reason: `@pytest.mark.local_disk("…")`."""
 
 import itertools
 from collections.abc import Callable

@@ -2,9 +2,9 @@
 
     python -m embeddings_dagster_tests.store.crash_driver FOLDER ROOT TIMES chain|ledger STEP…
 
-For each step, and each of the first TIMES that it is reached: a child makes a first state, arms the crash hook and makes
-a second. Each child that was killed leaves the store `ROOT/<step>.<n>`, and its name on standard output; what else it
-notes is in `FOLDER/<step>.<n>`.
+For each step, and each of the first TIMES that it is reached: a child makes a first state, arms the crash hook and
+makes a second. Each child that was killed leaves the store `ROOT/<step>.<n>`, and its name on standard output; what
+else it notes is in `FOLDER/<step>.<n>`.
 """
 
 import os
