@@ -30,7 +30,8 @@ class Request(NamedTuple):
 
 Fault = Callable[[Request, dict[str, Any]], "str | None"]
 """What is wrong with a request: `None`, nothing; `lost reply`, it is done and the connection ends without an answer;
-`no condition`, it is done as if it had none; else it is answered with this code of S3's, by its status and a space."""
+`no condition`, it is done as if it had none; XML is what it is answered with; else it is answered with this code of
+S3's, by its status and a space."""
 
 
 class ObjectStorage:
@@ -94,10 +95,12 @@ class ObjectStorage:
         if fault == "lost reply":
             list(self._moto(environ, lambda *args: None))
             raise ConnectionError("the reply is lost on purpose")
-        status, code = fault.split()
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        body = f"<Error><Code>{code}</Code><Message>{KEY}</Message></Error>".encode()
-        start(f"{status} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        status, said = "200 OK", fault
+        if not fault.startswith("<"):
+            status, said = fault, f"<Error><Code>{fault.split()[1]}</Code><Message>{KEY}</Message></Error>"
+        body = said.encode()
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [] if request.does == "HEAD" else [body]
 
 

@@ -106,8 +106,8 @@ def explained(url: str) -> Iterator[None]:
             raise
         if not isinstance(error, OSError | ValueError) and not _is_of_a_client(error):
             raise
-        reason = REASONS.get(code) or REASONS.get(type(error).__name__) or f"the storage failed ({code}). {LATER}"
-        raise StorageUnavailable(f"{url}: {reason}.") from error
+        reason = REASONS.get(code) or REASONS.get(type(error).__name__) or f"the storage failed. {LATER}"
+        raise StorageUnavailable(f"{url}: {reason} ({code}).") from None  # a client's words may repeat what it sent
 
 
 def code_of(error: BaseException) -> str:
