@@ -78,8 +78,9 @@ def test_a_kill_at_any_step_of_a_batch_leaves_the_old_state_or_the_new_one(place
 
 
 def test_a_kill_at_any_step_of_a_ledger_leaves_the_old_state_or_the_new_one(place: Place) -> None:
-    scenes = kill_at(STEPS_OF_A_LEDGER, place, "ledger")
-    assert steps_of(scenes) == STEPS_OF_A_LEDGER
+    steps = STEPS_OF_A_LEDGER - (STEPS_OF_FILES if place.root.startswith("s3://") else set())  # killed above, there
+    scenes = kill_at(steps, place, "ledger")
+    assert steps_of(scenes) == steps
     outcomes = []
     for scene in scenes:
         store = open_store(scene)
