@@ -5,6 +5,7 @@ one image and ends as a row in a failures table; every other `EmbeddingsError` s
 was committed as it was.
 """
 
+import errno
 import re
 
 # Control characters but tabs and line breaks, and those that turn the order of what is read: `gpj.exe` for `exe.jpg`.
@@ -72,6 +73,14 @@ class FormatTooNew(StoreError):
 
 class NotExclusive(StoreError):
     """The storage cannot create a file exclusively, so it is refused for writing."""
+
+
+class StorageUnavailable(StoreError, OSError):
+    """Storage refused, could not be reached, or failed; what was committed is as it was."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.EIO  # it says nothing of any file, as a disk's I/O error does not
 
 
 class CountsDoNotReconcile(StoreError):

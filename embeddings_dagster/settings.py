@@ -31,6 +31,25 @@ def _source_name(name: str) -> str:
     return name
 
 
+def plain_address(root: str) -> str:
+    """The root of a store as it is, if it is a path, or `scheme://bucket/prefix` and nothing more.
+
+    Raises:
+        ValueError: it holds what does not belong there; it is not repeated, since that may be a secret.
+    """
+    scheme, separator, address = root.partition("://")
+    if not separator:
+        return root
+    if any(each in address for each in "@?#") or "::" in root:
+        raise ValueError(
+            "a store's address is scheme://bucket/prefix, without a user, a password, a key or a query; credentials "
+            "come from the environment, ~/.aws or the machine's role (docs/object-storage.md)"
+        )
+    if scheme in ("s3", "s3a") and not all(address.rstrip("/").split("/")):
+        raise ValueError(f"a store's address is scheme://bucket/prefix, with one '/' between names, and not {root!r}")
+    return root
+
+
 SourceName = Annotated[str, AfterValidator(_source_name)]
 
 
@@ -111,7 +130,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    data: str = "data"
+    data: Annotated[str, AfterValidator(plain_address)] = "data"
     cache: str | None = None
     batch_images: int = Field(4096, ge=1, le=100_000)
     sources: dict[SourceName, Source] = Field(default_factory=dict)

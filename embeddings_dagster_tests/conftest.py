@@ -5,3 +5,5 @@ import os
 # Workers and the commands they start share the cores. Two OpenMP teams that wait for each other by spinning take
 # fifteen times as long as one thread each. Set before torch or faiss is loaded, and inherited by subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ("embeddings_dagster_tests.storage_fixtures",)

@@ -26,6 +26,7 @@ class Checked:
 
     def __init__(self, files: Files, cache: Path) -> None:
         self._files = files
+        self.cache = cache
         self._database = cache / "checked.sqlite"
         self._known: dict[str, tuple[Stat, str]] = {}
         self._lock = threading.Lock()
@@ -38,12 +39,9 @@ class Checked:
             CorruptFile: it holds something else.
         """
         try:
-            handle = self._files.open(path)
-            stat = self._files.stat(path)
-        except FileNotFoundError:
-            stat = None
-        if stat is None:
-            raise MissingFile(f"{self._files.url(path)} is missing. {REMEDY}")
+            handle, stat = self._files.opened(path)
+        except FileNotFoundError as error:
+            raise MissingFile(f"{self._files.url(path)} is missing. {REMEDY}") from error
         if not again and self._is_known(path, stat, sha256):
             return handle
         try:

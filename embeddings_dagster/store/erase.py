@@ -9,6 +9,7 @@ from typing import Any
 
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.store.generations import GenerationChain
+from embeddings_dagster.store.local_file import forget_local_folder
 from embeddings_dagster.store.store import SINGLE_DATASETS, Store
 from embeddings_dagster.store.versions import Versions
 
@@ -59,3 +60,4 @@ def _erase(store: Store, versions: Versions, folder: str) -> None:
     for number in versions.numbers():
         store.files.delete(versions.path(number))
     store.files.delete_folder(folder)
+    forget_local_folder(store, folder)

@@ -9,7 +9,7 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -47,6 +47,15 @@ class Files(ABC):
     @abstractmethod
     def open(self, path: str) -> BinaryIO:
         """A handle for reading at any position. Raises FileNotFoundError."""
+
+    def opened(self, path: str) -> tuple[BinaryIO, Stat]:
+        """A handle for reading at any position, and the state of the file. Raises FileNotFoundError."""
+        handle = self.open(path)
+        stat = self.stat(path)
+        if stat is None:
+            handle.close()
+            raise FileNotFoundError(path)
+        return handle, stat
 
     @abstractmethod
     def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
@@ -112,7 +121,8 @@ class Files(ABC):
                 return
             probe = f".probe-{uuid.uuid4().hex}"
             try:
-                self.create(probe, b"first")
+                with suppress(FileExistsError):  # the reply to a first try got lost: nobody else knows the name
+                    self.create(probe, b"first")
                 try:
                     self.create(probe, b"second")
                 except FileExistsError:

@@ -14,8 +14,10 @@ from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.files import Files, Stat
 from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.files_object import ObjectFiles
+from embeddings_dagster.store.files_s3 import S3Files
 from embeddings_dagster.store.heads import Heads, read_heads
 from embeddings_dagster.store.ledger import Ledger, Newest
+from embeddings_dagster.store.object_system import S3
 from embeddings_dagster.store.vectors import Listing, VectorLookup
 from embeddings_dagster.store.verify import Problem, verify_store
 from embeddings_dagster.store.versions import NAME as VERSION
@@ -37,12 +39,16 @@ class Store:
 
     @classmethod
     def open(cls, root: str | Path, cache: Path) -> "Store":
-        """A store at a path or an fsspec URL. `cache` is a local folder, and may be deleted at any time."""
+        """A store at a path or an fsspec URL. `cache` is a local folder, and may be deleted at any time.
+
+        Raises:
+            StoreError: it is no URL of storage that is known.
+            MissingExtra: it needs a package that is not installed.
+        """
         url = os.fspath(root)
         if url.startswith(("file://", "local://")):
             url = url.split("://", 1)[1]
-        files = ObjectFiles(url, cache / "uploads") if "://" in url else LocalFiles(Path(url))
-        return cls(files, cache)
+        return cls(_files(url, cache), cache)
 
     @property
     def root(self) -> str:
@@ -112,6 +118,14 @@ class Store:
     def verify(self, deep: bool = True) -> list[Problem]:
         """Everything that is not as it was committed; `deep` reads every byte, and trusts nothing remembered."""
         return verify_store(self, deep=deep)
+
+
+def _files(root: str, cache: Path) -> Files:
+    scheme, separator, _ = root.partition("://")
+    if not separator:
+        return LocalFiles(Path(root))
+    kind = S3Files if scheme in S3 else ObjectFiles
+    return kind(root, cache / "uploads")
 
 
 def _require_name(name: str) -> None:

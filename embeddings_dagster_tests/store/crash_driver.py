@@ -1,17 +1,18 @@
 """Kills a process at every named step of a commit, each time in a new folder; run by `test_crashes.py`.
 
-    python -m embeddings_dagster_tests.store.crash_driver FOLDER chain|ledger STEP…
+    python -m embeddings_dagster_tests.store.crash_driver FOLDER ROOT TIMES chain|ledger STEP…
 
-For each step, and each time it is reached: a child makes a first state, arms the crash hook and makes a second. Each
-child that was killed leaves `FOLDER/<step>.<n>`, and its name on standard output.
+For each step, and each of the first TIMES that it is reached: a child makes a first state, arms the crash hook and
+makes a second. Each child that was killed leaves the store `ROOT/<step>.<n>`, and its name on standard output; what
+else it notes is in `FOLDER/<step>.<n>`.
 """
 
-import itertools
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -27,8 +28,19 @@ FIRST_FAILED, SECOND_FAILED = failure("art:x", attempts=1), failure("art:x", att
 PART = PartLimits(images=2)
 
 
-def open_store(place: Path) -> Store:
-    return Store.open(place / "data", place / "cache")
+class Scene(NamedTuple):
+    """Where a child works: a store, and a folder for its cache and its notes."""
+
+    root: str
+    folder: Path
+
+    @classmethod
+    def of(cls, root: str, folder: Path, name: str) -> "Scene":
+        return cls(f"{root}/{name}", folder / name)
+
+
+def open_store(scene: Scene) -> Store:
+    return Store.open(scene.root, scene.folder / "cache")
 
 
 def bring_to_second(writer: Writer, log: Path) -> None:
@@ -37,6 +49,7 @@ def bring_to_second(writer: Writer, log: Path) -> None:
     writer.drop([key for key in present if key.image_id not in SECOND])
     for image, input_hash in SECOND.items():
         if present.get(Key(image, 0)) != input_hash:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as handle:
                 handle.write(f"{image}\n")
             writer.add([row(image, input_hash=input_hash)])
@@ -44,16 +57,16 @@ def bring_to_second(writer: Writer, log: Path) -> None:
     writer.finish(inputs={}, total=len(SECOND) + 1)
 
 
-def first_chain(place: Path) -> None:
-    writer = writer_of(chain_of(open_store(place)), PartLimits())
+def first_chain(scene: Scene) -> None:
+    writer = writer_of(chain_of(open_store(scene)), PartLimits())
     for image, input_hash in FIRST.items():
         writer.add([row(image, input_hash=input_hash)])
     writer.fail(FIRST_FAILED)
     writer.finish(inputs={}, total=len(FIRST) + 1)
 
 
-def second_chain(place: Path) -> None:
-    bring_to_second(writer_of(chain_of(open_store(place)), PART), place / "made")
+def second_chain(scene: Scene) -> None:
+    bring_to_second(writer_of(chain_of(open_store(scene)), PART), scene.folder / "made")
 
 
 def ledger_table(batch: str, size: int) -> pa.Table:
@@ -61,26 +74,26 @@ def ledger_table(batch: str, size: int) -> pa.Table:
     return pa.Table.from_pylist([row], LEDGER)
 
 
-def first_ledger(place: Path) -> None:
-    open_store(place).ledger("art").commit(None, {name: ledger_table(name, 1) for name in "ab"}, run_id="first")
+def first_ledger(scene: Scene) -> None:
+    open_store(scene).ledger("art").commit(None, {name: ledger_table(name, 1) for name in "ab"}, run_id="first")
 
 
-def second_ledger(place: Path) -> None:
-    ledger = open_store(place).ledger("art")
+def second_ledger(scene: Scene) -> None:
+    ledger = open_store(scene).ledger("art")
     ledger.commit(ledger.latest(), {name: ledger_table(name, 2) for name in "abc"}, run_id="second")
 
 
 SCENARIOS = {"chain": (first_chain, second_chain), "ledger": (first_ledger, second_ledger)}
 
 
-def killed_at(place: Path, target: str, first: Callable[[Path], None], second: Callable[[Path], None]) -> bool:
+def killed_at(scene: Scene, target: str, first: Callable[[Scene], None], second: Callable[[Scene], None]) -> bool:
     """Whether a child that does both got killed at `target`, or else reached the end."""
     child = os.fork()
     if child == 0:
         try:
-            first(place)
+            first(scene)
             os.environ[KILL_AT] = target
-            second(place)
+            second(scene)
             os._exit(0)
         finally:
             os._exit(1)
@@ -92,15 +105,17 @@ def killed_at(place: Path, target: str, first: Callable[[Path], None], second: C
     return False
 
 
-def main(folder: Path, scenario: str, steps: list[str]) -> None:
+def main(folder: Path, root: str, times: int, scenario: str, steps: list[str]) -> None:
     for step in steps:
-        for number in itertools.count(1):
+        for number in range(1, times + 1):
             name = f"{step.replace(':', '-')}.{number}"
-            if not killed_at(folder / name, f"{step}:{number}", *SCENARIOS[scenario]):
+            if not killed_at(Scene.of(root, folder, name), f"{step}:{number}", *SCENARIOS[scenario]):
                 break
             print(name, flush=True)
 
 
 if __name__ == "__main__":
     os.fsync = lambda descriptor: None  # a kill, unlike a power cut, loses nothing that the kernel has
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    if sys.argv[2].startswith("s3://"):
+        import s3fs  # noqa: F401 - once, and not in each child
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5:])

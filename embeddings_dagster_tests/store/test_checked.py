@@ -8,88 +8,91 @@ import pytest
 
 from embeddings_dagster.errors import CorruptFile, MissingFile
 from embeddings_dagster.store.checked import Checked
-from embeddings_dagster.store.files_local import LocalFiles
+from embeddings_dagster_tests.store.places import Place, open_at
 
 DATA = b"committed bytes"
 SHA256 = hashlib.sha256(DATA).hexdigest()
+UNSEEN = pytest.mark.local_disk("no object store lets bytes change and keeps their ETag")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "part"
-    path.write_bytes(DATA)
-    return path
+@pytest.fixture(autouse=True)
+def _part(place: Place) -> None:
+    place.write("part", DATA)
 
 
-def checked(path: Path) -> Checked:
+def checked(place: Place) -> Checked:
     """As another process would see it: nothing remembered but what lies in the cache."""
-    return Checked(LocalFiles(path.parent), path.parent / "cache")
+    return open_at(place).checked
 
 
-def change_unseen(path: Path) -> None:
+def change_unseen(place: Place) -> None:
     """Other bytes under the same size, mtime and inode, as a failing disk makes them."""
+    path = Path(place.root) / "part"
     before = path.stat()
     with path.open("r+b") as handle:
         handle.write(b"damaged")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_a_good_file_is_handed_out_from_its_start(path: Path) -> None:
-    with checked(path).open("part", SHA256) as handle:
+def test_a_good_file_is_handed_out_from_its_start(place: Place) -> None:
+    with checked(place).open("part", SHA256) as handle:
         assert handle.read() == DATA
 
 
-def test_another_content_is_an_error_with_a_remedy(path: Path) -> None:
-    path.write_bytes(b"something else!")
+def test_another_content_is_an_error_with_a_remedy(place: Place) -> None:
+    place.write("part", b"something else!")
     with pytest.raises(CorruptFile, match=r"part does not hold what was committed\. Run `embeddings verify`"):
-        checked(path).open("part", SHA256)
+        checked(place).open("part", SHA256)
 
 
-def test_a_missing_file_is_an_error_with_a_remedy(path: Path) -> None:
-    path.unlink()
+def test_a_missing_file_is_an_error_with_a_remedy(place: Place) -> None:
+    place.delete("part")
     with pytest.raises(MissingFile, match=r"part is missing\. Run `embeddings verify`"):
-        checked(path).open("part", SHA256)
+        checked(place).open("part", SHA256)
 
 
-def test_a_file_is_hashed_once_and_remembered_across_processes(path: Path) -> None:
-    checked(path).check("part", SHA256)
-    change_unseen(path)
-    checked(path).check("part", SHA256)
+@UNSEEN
+def test_a_file_is_hashed_once_and_remembered_across_processes(place: Place) -> None:
+    checked(place).check("part", SHA256)
+    change_unseen(place)
+    checked(place).check("part", SHA256)
 
 
-def test_verification_ignores_what_is_remembered(path: Path) -> None:
-    checked(path).check("part", SHA256)
-    change_unseen(path)
+@UNSEEN
+def test_verification_ignores_what_is_remembered(place: Place) -> None:
+    checked(place).check("part", SHA256)
+    change_unseen(place)
     with pytest.raises(CorruptFile):
-        checked(path).check("part", SHA256, again=True)
+        checked(place).check("part", SHA256, again=True)
 
 
-def test_a_file_that_changed_is_hashed_again(path: Path) -> None:
-    first = checked(path)
+def test_a_file_that_changed_is_hashed_again(place: Place) -> None:
+    first = checked(place)
     first.check("part", SHA256)
-    path.write_bytes(b"something else!")
-    for each in (first, checked(path)):
+    place.write("part", b"something else!")
+    for each in (first, checked(place)):
         with pytest.raises(CorruptFile):
             each.check("part", SHA256)
 
 
-def test_what_is_remembered_is_of_one_sha256(path: Path) -> None:
-    checked(path).check("part", SHA256)
+def test_what_is_remembered_is_of_one_sha256(place: Place) -> None:
+    checked(place).check("part", SHA256)
     with pytest.raises(CorruptFile):
-        checked(path).check("part", hashlib.sha256(b"other").hexdigest())
+        checked(place).check("part", hashlib.sha256(b"other").hexdigest())
 
 
-def test_a_failed_check_is_not_remembered_as_a_good_one(path: Path) -> None:
-    path.write_bytes(b"something else!")
+def test_a_failed_check_is_not_remembered_as_a_good_one(place: Place) -> None:
+    place.write("part", b"something else!")
     for _ in range(2):
         with pytest.raises(CorruptFile):
-            checked(path).check("part", SHA256)
+            checked(place).check("part", SHA256)
 
 
+@UNSEEN
 @pytest.mark.parametrize("damage", ["deleted", "garbage", "folder gone", "locked"])
-def test_the_cache_may_be_lost_at_any_time(path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked(path).check("part", SHA256)
-    database = path.parent / "cache/checked.sqlite"
+def test_the_cache_may_be_lost_at_any_time(place: Place, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked(place).check("part", SHA256)
+    database = place.folder / "cache/checked.sqlite"
     if damage == "deleted":
         database.unlink()
     elif damage == "garbage":
@@ -102,10 +105,10 @@ def test_the_cache_may_be_lost_at_any_time(path: Path, damage: str, monkeypatch:
             raise sqlite3.OperationalError("database is locked")
 
         monkeypatch.setattr(sqlite3, "connect", busy)
-    checked(path).check("part", SHA256)
-    change_unseen(path)
+    checked(place).check("part", SHA256)
+    change_unseen(place)
     if damage == "locked":
         with pytest.raises(CorruptFile):
-            checked(path).check("part", SHA256)
+            checked(place).check("part", SHA256)
     else:
-        checked(path).check("part", SHA256)
+        checked(place).check("part", SHA256)

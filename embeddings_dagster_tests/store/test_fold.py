@@ -1,6 +1,8 @@
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embeddings_dagster.ids import Key
@@ -104,13 +106,12 @@ def test_a_fold_that_loses_a_race_leaves_what_was_complete(chain: Chain) -> None
     assert said(chain, manifest)[Key("art:a", 0)] == "new"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=20), st.integers(1, 4))
-def test_content_is_the_same_folded_or_not(tmp_path_factory: object, numbers: list[int], images: int) -> None:
-    root = tmp_path_factory.mktemp("content")  # type: ignore[attr-defined]
+def test_content_is_the_same_folded_or_not(new_store: Callable[[], Store], numbers: list[int], images: int) -> None:
     contents = set()
-    for name, limits in (("scattered", PartLimits(images=images)), ("whole", PartLimits())):
-        chain = Store.open(root / name, root / "cache").chain("embeddings/tiny/f", "art__0001")
+    for limits in (PartLimits(images=images), PartLimits()):
+        chain = new_store().chain("embeddings/tiny/f", "art__0001")
         writer = writer_of(chain, limits)
         for number in numbers:
             writer.add([row(f"art:{number}")])

@@ -13,11 +13,6 @@ from embeddings_dagster_tests.store.helpers import DATASET, commit, failure, row
 BATCHES = ["art__0001", "art__0002", "art__0003"]
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path}", tmp_path / "cache")
-
-
 def opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The manifests that are opened from now on, by path."""
     paths: list[str] = []

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store import Chain, PartLimits, Store, Writer
 from embeddings_dagster_tests.store.helpers import chain_of, failure, row, said, writer_of
+
+if TYPE_CHECKING:
+    from embeddings_dagster_tests.object_storage import ObjectStorage
 
 IMAGES = [f"art:{number}" for number in range(5)]
 State = dict[Key, object]
@@ -82,8 +86,20 @@ def test_any_sequence_of_adding_failing_dropping_crashing_and_finishing_equals_a
     sequence: list[tuple[object, ...]], images: int
 ) -> None:
     with TemporaryDirectory() as root:
-        store = Store.open(Path(root) / "data", Path(root) / "cache")
-        run = Run(chain_of(store), PartLimits(images=images))
-        for name, *arguments in [*sequence, ("finish",)]:
-            run.do(str(name), *arguments)
-        assert store.verify() == []
+        hold_to_a_dict(Store.open(Path(root) / "data", Path(root) / "cache"), sequence, images)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(operations, max_size=12), st.integers(1, 4))
+def test_so_does_any_sequence_on_an_object_store(
+    s3: "ObjectStorage", sequence: list[tuple[object, ...]], images: int
+) -> None:
+    with TemporaryDirectory() as root:
+        hold_to_a_dict(Store.open(s3.new_root(), Path(root) / "cache"), sequence, images)
+
+
+def hold_to_a_dict(store: Store, sequence: list[tuple[object, ...]], images: int) -> None:
+    run = Run(chain_of(store), PartLimits(images=images))
+    for name, *arguments in [*sequence, ("finish",)]:
+        run.do(str(name), *arguments)
+    assert store.verify() == []

@@ -11,19 +11,21 @@ from embeddings_dagster.errors import CommitConflict, StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store import Chain, PartLimits, Store
 from embeddings_dagster_tests.store.helpers import chain_of, commit, row, said, writer_of
+from embeddings_dagster_tests.store.places import Place, open_at
 
 PROJECT = Path(__file__).parents[2]
 SUBPROCESS = """
 import sys
 from pathlib import Path
+from embeddings_dagster.store import Store
 from embeddings_dagster_tests.store.test_races import add_all
-add_all(Path(sys.argv[1]), sys.argv[2].split(","))
+add_all(Store.open(sys.argv[1], Path(sys.argv[2])), sys.argv[3].split(","))
 """
 
 
-def add_all(root: Path, images: list[str]) -> int:
+def add_all(store: Store, images: list[str]) -> int:
     """Add images as a stage does that plans again whenever another writer was first; counts the conflicts."""
-    chain = chain_of(Store.open(root / "data", root / "cache"))
+    chain = chain_of(store)
     conflicts = 0
     while True:
         writer = writer_of(chain, PartLimits(images=1))
@@ -68,34 +70,36 @@ def test_a_loser_keeps_what_it_had_committed_before(chain: Chain) -> None:
     assert writer_of(chain).present().keys() == {Key("art:a", 0), Key("art:b", 0)}
 
 
-def test_a_loser_that_plans_again_gets_all_in(tmp_path: Path) -> None:
+def test_a_loser_that_plans_again_gets_all_in(place: Place) -> None:
     groups = [[f"art:{name}{number}" for number in range(3)] for name in "abc"]
-    threads = [threading.Thread(target=add_all, args=(tmp_path, group)) for group in groups]
+    threads = [threading.Thread(target=add_all, args=(open_at(place), group)) for group in groups]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    store = Store.open(tmp_path / "data", tmp_path / "cache")
+    store = open_at(place)
     chain = chain_of(store)
     assert {key.image_id for key in said(chain, chain.latest())} == {name for group in groups for name in group}
     assert store.verify() == []
 
 
-def test_two_processes_on_one_batch_get_all_in(tmp_path: Path) -> None:
+def test_two_processes_on_one_batch_get_all_in(place: Place) -> None:
     groups = [[f"art:{name}{number}" for number in range(4)] for name in "ab"]
     processes = [
-        subprocess.Popen([sys.executable, "-c", SUBPROCESS, str(tmp_path), ",".join(group)], cwd=PROJECT)
+        subprocess.Popen(
+            [sys.executable, "-c", SUBPROCESS, place.root, str(place.folder / "cache"), ",".join(group)], cwd=PROJECT
+        )
         for group in groups
     ]
     assert [process.wait(60) for process in processes] == [0, 0]
-    store = Store.open(tmp_path / "data", tmp_path / "cache")
+    store = open_at(place)
     chain = chain_of(store)
     assert {key.image_id for key in said(chain, chain.latest())} == {name for group in groups for name in group}
     assert store.verify() == []
 
 
-def test_a_reader_among_writers_sees_one_state_after_another_and_never_a_mixture(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "data", tmp_path / "cache")
+def test_a_reader_among_writers_sees_one_state_after_another_and_never_a_mixture(place: Place) -> None:
+    store = open_at(place)
     commit(chain_of(store), *(f"art:{number}" for number in range(6)))
     states = [{Key(f"art:{number}", 0): "hash-art:" + str(number) for number in range(6)}]
     states += [{Key(f"art:{number}", 0): f"round{turn}" for number in range(6)} for turn in range(8)]
@@ -103,7 +107,7 @@ def test_a_reader_among_writers_sees_one_state_after_another_and_never_a_mixture
     done = threading.Event()
 
     def read() -> None:
-        chain = chain_of(Store.open(tmp_path / "data", tmp_path / "cache"))
+        chain = chain_of(open_at(place))
         while not done.is_set():
             seen.append(states.index(said(chain, chain.latest())))
 

@@ -1,7 +1,6 @@
 import shutil
 import sqlite3
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,9 +75,9 @@ def test_a_sync_reads_only_what_is_new(
 ) -> None:
     commit(chain, "art:a", "art:b")
     lookup.sync()
-    before, opened, open_file = set(chain.stored()), [], store.files.open
+    before, opened, open_file = set(chain.stored()), [], store.files.opened
     commit(chain, "art:c")
-    monkeypatch.setattr(store.files, "open", lambda path: opened.append(path) or open_file(path))
+    monkeypatch.setattr(store.files, "opened", lambda path: opened.append(path) or open_file(path))
     lookup.sync()
     lookup.sync()
     assert len(opened) == 1
@@ -187,8 +186,7 @@ def test_many_hashes_and_many_row_groups(chain: Chain, lookup: VectorLookup) -> 
     assert len(found(lookup, *(f"hash-{name}" for name in names))) == 600
 
 
-def test_two_may_sync_at_once(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "data", tmp_path / "cache")
+def test_two_may_sync_at_once(store: Store) -> None:
     for batch in ("art__0001", "art__0002"):
         commit(store.chain(DATASET, batch), "art:a", "art:b")
     threads = [threading.Thread(target=lambda: store.vectors("tiny", FP12).sync()) for _ in range(4)]
@@ -196,7 +194,7 @@ def test_two_may_sync_at_once(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with sqlite3.connect(tmp_path / f"cache/vectors/tiny-{FP12}.sqlite") as connection:
+    with sqlite3.connect(store.cache / f"vectors/tiny-{FP12}.sqlite") as connection:
         assert connection.execute("select count(*) from vectors").fetchone() == (4,)
     connection.close()
     assert found(store.vectors("tiny", FP12), "hash-art:a") == {"hash-art:a"}

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings_dagster.errors import CommitConflict, CorruptFile, FormatTooNew, MissingFile
+from embeddings_dagster.store import Store
 from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.versions import Versions, seal, unseal
+from embeddings_dagster_tests.store.places import Place
 
 BODY = {"batch": "art__0001", "parts": [{"file": "parts/a.parquet", "rows": 3, "dead": [1]}], "recipe": "ré"}
 MIDDLE = {**BODY, "previous": {"self_sha256": "0" * 64, "version": 1}, "version": 2}  # the seal is not the last line
@@ -44,8 +46,8 @@ SEALED = LAYOUTS["last"]
 
 
 @pytest.fixture
-def versions(tmp_path: Path) -> Versions:
-    return Versions(LocalFiles(tmp_path), "manifests", "the thing")
+def versions(store: Store) -> Versions:
+    return Versions(store.files, "manifests", "the thing")
 
 
 def test_a_document_is_read_back_with_its_seal(versions: Versions) -> None:
@@ -54,11 +56,11 @@ def test_a_document_is_read_back_with_its_seal(versions: Versions) -> None:
     assert {**BODY, "format_version": 2, "self_sha256": sealed["self_sha256"]} == sealed
 
 
-def test_versions_are_listed_in_order_and_strangers_are_not(versions: Versions, tmp_path: Path) -> None:
+def test_versions_are_listed_in_order_and_strangers_are_not(versions: Versions, place: Place) -> None:
     for number in (1, 2, 10):
         versions.create(number, BODY)
     for name in ("notes.txt", "1.json", "00000003.json.bak", ".00000004.json.tmp"):
-        (tmp_path / "manifests" / name).touch()
+        place.write(f"manifests/{name}", b"")
     assert versions.numbers() == [1, 2, 10]
     assert versions.path(10) == "manifests/00000010.json"
 
@@ -155,10 +157,10 @@ def test_a_document_cut_short_or_of_another_kind_is_an_error(data: bytes) -> Non
         unseal(data, "manifest.json")
 
 
-def test_a_newer_format_is_refused(versions: Versions, tmp_path: Path) -> None:
+def test_a_newer_format_is_refused(versions: Versions, place: Place) -> None:
     versions.create(1, BODY)
-    path = tmp_path / "manifests/00000001.json"
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    path = "manifests/00000001.json"
+    place.write(path, place.read(path).replace(b'"format_version": 2', b'"format_version": 3'))
     with pytest.raises(FormatTooNew, match=r"has format 3; this release reads up to 2\. Upgrade embeddings-dagster"):
         versions.read(1)
 
