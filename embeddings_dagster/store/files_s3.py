@@ -64,16 +64,15 @@ class S3Files(ObjectFiles):
                 time.sleep(wait)
         raise StorageUnavailable(f"{self.url(path)}: others write it all the time. Nothing is damaged; run again.")
 
-    def names(self, folder: str) -> list[str]:
+    def _listed(self, folder: str, kind: str) -> list[str]:
         below = self._below(folder)
-        found = (entry["Key"].removeprefix(below) for page in self._pages(folder, "/") for entry in _files(page))
-        return sorted(name for name in found if name and not name.startswith("."))
-
-    def folders(self, folder: str) -> list[str]:
-        below = self._below(folder)
-        prefixes = (entry for page in self._pages(folder, "/") for entry in page.get("CommonPrefixes", []))
-        found = (entry["Prefix"].removeprefix(below).rstrip("/") for entry in prefixes)
-        return sorted(name for name in found if name and not name.startswith("."))
+        pages = self._pages(folder, "/")
+        if kind == "file":
+            found = [entry["Key"] for page in pages for entry in _files(page)]
+        else:
+            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        names = (each.removeprefix(below).rstrip("/") for each in found)
+        return sorted(name for name in names if name)
 
     def _all(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         below = self._below(folder)

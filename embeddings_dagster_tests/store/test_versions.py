@@ -181,17 +181,17 @@ def test_a_commit_whose_reply_was_lost_meets_itself_and_succeeds(versions: Versi
     assert versions.create(1, BODY) == versions.create(1, BODY)
 
 
-def test_a_number_that_was_given_up_is_not_given_again(versions: Versions, tmp_path: Path) -> None:
+def test_a_number_that_was_given_up_is_not_given_again(versions: Versions, place: Place) -> None:
     """A writer that slept for weeks: the name it wants is free, and its time is over."""
     for number in (1, 2, 3):
         versions.create(number, {**BODY, "version": number})
-    (tmp_path / versions.path(2)).unlink()
+    place.delete(versions.path(2))
     with pytest.raises(CommitConflict, match="the thing: version 2 was committed by another writer first"):
         versions.create(2, BODY)
     assert versions.numbers() == [1, 3]
 
 
-def test_the_newest_is_looked_for_again_where_what_was_listed_has_gone(versions: Versions, tmp_path: Path) -> None:
+def test_the_newest_is_looked_for_again_where_what_was_listed_has_gone(versions: Versions, place: Place) -> None:
     versions.create(1, BODY)
     versions.create(2, {**BODY, "recipe": "second"})
     asked = []
@@ -200,7 +200,7 @@ def test_the_newest_is_looked_for_again_where_what_was_listed_has_gone(versions:
         asked.append(number)
         if len(asked) == 1:  # between the listing and the look at it, a newer one comes, and this one is given up
             versions.create(3, {**BODY, "recipe": "third"})
-            (tmp_path / versions.path(2)).unlink()
+            place.delete(versions.path(2))
         return str(versions.read(number)["recipe"])
 
     assert versions.newest(read) == "third"
