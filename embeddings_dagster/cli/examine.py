@@ -98,8 +98,8 @@ def verify(context: typer.Context, as_json: AsJson = False) -> None:
     elif not problems:
         say("everything is as it was committed", style="green")
     else:
-        columns = [Column("dataset"), Column("batch"), Column("file", fold=True), Column("what is wrong", fold=True),
-                   Column("what to do", fold=True)]  # fmt: skip
+        columns = [Column("dataset"), Column("batch"), Column("file", fold=True), Column("rows"),
+                   Column("what is wrong", fold=True), Column("what to do", fold=True)]  # fmt: skip
         say_table(columns, problems)
     if problems:
         raise typer.Exit(1)

@@ -25,6 +25,7 @@ from embeddings_dagster.stages.calibration_sample import sample
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.opened import workshop
 from embeddings_dagster.store import Store, Versions
+from embeddings_dagster.store.linked import placed
 
 RECORD = 1  # the number of the one version that a calibration has
 CHUNK = 2**20
@@ -122,8 +123,15 @@ def read_calibration(versions: Versions) -> Calibration | None:
     """
     if RECORD not in versions.numbers():
         return None
-    record = versions.read(RECORD)
-    return Calibration(record["digest"], record["files"], record["contents"])
+    inside = versions.folder.removesuffix("manifests")
+
+    def parse(record: Mapping[str, Any]) -> Calibration:
+        found = Calibration(record["digest"], record["files"], record["contents"])
+        if not all(path.startswith(inside) for path in found.hashes()):
+            raise ValueError(f"it names files outside of {inside}")
+        return found
+
+    return placed(versions.read(RECORD), versions.path(RECORD), parse, model=inside.split("/")[1])
 
 
 def _is_int8(model: ModelSettings) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from embeddings_dagster.errors import MissingFile, UnknownItem
+from embeddings_dagster.store.linked import placed
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.store import Store
 from embeddings_dagster.store.versions import Versions
@@ -20,6 +21,9 @@ class Numbered(Protocol):
 
     @property
     def version(self) -> int: ...
+
+    @property
+    def previous(self) -> Previous | None: ...
 
     @property
     def self_sha256(self) -> str: ...
@@ -65,7 +69,7 @@ class GenerationChain(Generic[Generation]):
             raise UnknownItem(
                 f"the {self.versions.what} has no generation {number} (there: {there}){self._see}"
             ) from error
-        return self._parse(document)
+        return placed(document, self.store.files.url(self.versions.path(number)), self._parse, version=number)
 
     def commit(self, base: Generation | None, following: Generation) -> Generation:
         """Create `following` as the next generation after `base`; its version, previous and date are set here.

@@ -11,6 +11,7 @@ import pytest
 from embeddings_dagster.errors import CorruptFile, FormatTooNew, MissingFile, StoreError
 from embeddings_dagster.store import Manifest, Store
 from embeddings_dagster.store.tables import LEDGER
+from embeddings_dagster.store.verify import RUN_AGAIN
 from embeddings_dagster_tests.store.helpers import NOON, TABLE, chain_of, commit, failure, row, writer_of
 
 
@@ -169,7 +170,7 @@ def test_what_was_made_from_a_version_that_is_no_more_is_found(filled: Path) -> 
     ]:
         writer = writer_of(chain_of(store))
         writer.finish(inputs={name: {"version": 4, "content": "c"}}, total=4)
-        assert [(each.reason, each.remedy) for each in store.verify()] == [(expected, "run the batch again")]
+        assert [(each.reason, each.remedy) for each in store.verify()] == [(expected, RUN_AGAIN)]
 
 
 def test_a_newer_format_is_refused_by_readers_and_writers(filled: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_damaged_file_that_only_older_versions_need_may_be_deleted(filled: Pat
     writer.finish(inputs={}, total=4)
     problems = fresh(filled).verify(deep=True)
     assert {filled / "data" / each.file for each in problems} == damaged
-    assert all("delete it" in each.remedy for each in problems)
+    assert all("deletes it" in each.remedy for each in problems)
     for path in damaged:
         path.unlink()
     assert fresh(filled).verify(deep=True) == []
