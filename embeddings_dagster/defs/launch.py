@@ -38,6 +38,7 @@ class Options:
     batch_size: int | None = None
     retry_failed: bool = False
     force: bool = False
+    heal: bool = False
     download: bool | None = None
 
 
@@ -85,15 +86,18 @@ class Launcher:
             yield self._execute(EMBED_BATCHES, assets, batch_config(models, options), where, tuple(group))
 
     def indexes(self, options: Options | None = None) -> Outcome:
-        """Bring the indexes and the catalogue up to date; with `force`, the catalogue is made anew.
+        """Bring the indexes and the catalogue up to date; with `force`, the catalogue is made anew, and with
+        `heal` segments of indexes that are damaged.
 
         Raises:
             Stopped: told to stop; each of them is as it was, or current.
             UnknownItem: a model is not in the settings.
         """
         options = options or Options()
-        config = {ASSET: {"config": {"force": options.force}}}
-        assets = [*map(index_name, self._models(options)), ASSET]
+        indexes = list(map(index_name, self._models(options)))
+        config: dict[str, object] = {name: {"config": {"heal": options.heal}} for name in indexes}
+        config[ASSET] = {"config": {"force": options.force}}
+        assets = [*indexes, ASSET]
         return self._execute(REFRESH_INDEXES, assets, config, {}, ())
 
     def drop_removed(self) -> list[str]:
@@ -175,7 +179,7 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 def batch_config(models: Sequence[str], options: Options) -> dict[str, object]:
     """Run config of the assets of a batch."""
-    stage: dict[str, object] = {"retry_failed": options.retry_failed, "force": options.force}
+    stage: dict[str, object] = {"retry_failed": options.retry_failed, "force": options.force, "heal": options.heal}
     if options.download is not None:
         stage["download"] = options.download
     given = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}

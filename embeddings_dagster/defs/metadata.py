@@ -31,6 +31,7 @@ def account_metadata(account: Account) -> Metadata:
         "failed": dg.MetadataValue.int(account.failed),
         "removed": dg.MetadataValue.int(account.removed),
         "reused": dg.MetadataValue.int(account.reused),
+        "dataset": dg.MetadataValue.text(account.dataset),
         "version": dg.MetadataValue.int(account.version),
         "content": dg.MetadataValue.text(account.content),
         "seconds": dg.MetadataValue.float(account.seconds),

@@ -9,7 +9,7 @@ import dagster as dg
 
 from embeddings_dagster.defs.assets import backfill_policy
 from embeddings_dagster.defs.batches import Done, Event, each_batch, failure_of
-from embeddings_dagster.defs.config import EncodeConfig
+from embeddings_dagster.defs.config import EncodeConfig, IndexConfig
 from embeddings_dagster.defs.metadata import Metadata, column_schema, plain_metadata
 from embeddings_dagster.defs.partitions import image_batches
 from embeddings_dagster.defs.recall_plot import recall_metadata
@@ -121,10 +121,11 @@ def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
         pool=index_pool(name),
         code_version=INDEX_CODE,
     )
-    def refresh(context: dg.AssetExecutionContext) -> dg.MaterializeResult[object]:
+    def refresh(context: dg.AssetExecutionContext, config: IndexConfig) -> dg.MaterializeResult[object]:
         try:
             with stop_on_signals() as stop:
-                stage = project.stage_context(context.run.run_id, project.watch.log or context.log.info, stop)
+                log = project.watch.log or context.log.info
+                stage = project.stage_context(context.run.run_id, log, stop, heal=config.heal)
                 report = refresh_index(stage, name)
                 if report.generation is not None:
                     switch_when_ready(stage, name)

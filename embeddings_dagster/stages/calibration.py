@@ -179,20 +179,44 @@ def _commit(context: StageContext, name: str, key: str, digest: str) -> None:
     for each, path in files.items():
         with (here / each).open("rb") as source, store.files.writing(path) as target:
             shutil.copyfileobj(source, target, CHUNK)
+    try:
+        _create(context, name, _versions(store, name, key), here, files)
+    except CommitConflict:
+        for path in files.values():
+            with suppress(OSError):  # what cannot be removed now is nobody's
+                store.files.delete(path)
+
+
+def _create(context: StageContext, name: str, versions: Versions, here: Path, files: Mapping[str, str]) -> None:
     record = {
         "model": name,
-        "digest": digest,
+        "digest": here.name,
         "files": files,
         "contents": read_contents(here),
         "created_at": now().isoformat(),
         "run_id": context.run_id,
     }
-    try:
-        _versions(store, name, key).create(RECORD, record)
-    except CommitConflict:
-        for path in files.values():
-            with suppress(OSError):  # what cannot be removed now is nobody's
-                store.files.delete(path)
+    versions.create(RECORD, record)
+
+
+def commit_record(context: StageContext, name: str, versions: Versions, here: Path) -> None:
+    """Create the record of a calibration anew, of the files that lie in the store and those in the cache, `here`.
+
+    Raises:
+        CorruptFile: one of them is not in the store.
+    """
+    store, contents = context.store, read_contents(here)
+    inside = f"{versions.folder.removesuffix('manifests')}files"
+    files = {}
+    for each in FILES:
+        stored = (f"{inside}/{name}" for name in store.files.names(inside) if Path(name).suffix == Path(each).suffix)
+        for path in stored:
+            with suppress(CorruptFile):
+                store.checked.check(path, contents["files"][each], again=True)
+                files[each] = path
+        if each not in files:
+            raise CorruptFile(f"{store.files.url(inside)} has no {each} of the calibration {here.name[:12]}")
+    _create(context, name, versions, here, files)
 
 
 def _fetch(store: Store, calibration: Calibration, target: Path) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embeddings_dagster.encoders import ModelIdentity, unit_length
-from embeddings_dagster.errors import CommitConflict, StoreError
+from embeddings_dagster.errors import CommitConflict, CorruptFile, StoreError
 from embeddings_dagster.index import (
     Block,
     GenerationManifest,
@@ -70,6 +70,7 @@ class IndexReport:
 
 def refresh_index(context: StageContext, name: str, identity: ModelIdentity | None = None) -> IndexReport:
     """Bring the index of a model's settings to the state of its embeddings; a pinned index is left as it is.
+    With `heal`, segments of which a file is damaged are left out, and their rows written anew.
 
     `identity` is that of the settings' model, where the caller has it already.
 
@@ -115,34 +116,59 @@ class _Refresh:
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, dataset(self._generations.model, self._identity), consumed)
         changes = compare_batches(inputs.states, consumed)
-        if not changes:
+        origin = self._origin(base)
+        if not changes and origin is base:
             return self._report(base)
         with index_state(path) as state:
-            read = self._take_in(state, base, inputs, changes)
+            read = self._take_in(state, base, origin, inputs, changes)
             settled = state.settle(inputs.newest())
-            manifest = self._commit(base, inputs, self._write(state, base, inputs, settled))
+            manifest = self._commit(base, inputs, self._write(state, origin, inputs, settled))
             state.mark(manifest.self_sha256)
         return self._report(manifest, settled, batches_read=read)
 
+    def _origin(self, base: GenerationManifest | None) -> GenerationManifest | None:
+        """The generation to begin from: `base`, or where it is to be healed and is damaged, that without what is."""
+        if base is None or not self._context.heal:
+            return base
+        sound = tuple(segment for segment in base.segments if self._is_sound(segment))
+        return base if len(sound) == len(base.segments) else replace(base, segments=sound)
+
+    def _is_sound(self, segment: SegmentEntry) -> bool:
+        try:
+            for file, sha256 in segment.hashes().items():
+                self._store.checked.check(self._generations.path(file), sha256, again=True)
+        except CorruptFile as error:
+            self._context.log(f"a segment of {segment.live:,} rows is made anew: {error}")
+            return False
+        return True
+
     def _take_in(
-        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, changes: BatchChanges
+        self,
+        state: IndexState,
+        base: GenerationManifest | None,
+        origin: GenerationManifest | None,
+        inputs: Inputs,
+        changes: BatchChanges,
     ) -> int:
         """Bring the state's offers up to date; returns how many batches were read."""
 
         def restore() -> None:
-            assert base is not None, "only a state that begins from a generation is restored"
-            take_generation(self._generations, base, state)
+            assert origin is not None, "only a state that begins from a generation is restored"
+            take_generation(self._generations, origin, state)
 
+        if origin is not base:  # what is remembered of `base` has rows that are not there any more
+            state.clear()
         mark = base.self_sha256 if base else None
         take = partial(take_offers, inputs, state=state)
         return take_in(self._context, state, inputs, changes, mark=mark, restore=restore, take=take)
 
     def _write(
-        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, settled: Settled
+        self, state: IndexState, origin: GenerationManifest | None, inputs: Inputs, settled: Settled
     ) -> tuple[SegmentEntry, ...]:
         """Write what is new; returns the segments of the next generation."""
+        segments = origin.segments if origin else ()
         try:
-            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in (base.segments if base else ()))
+            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in segments)
             return (*(segment for segment in kept if segment), *self._new_segments(state, inputs))
         except BaseException:
             self._take_back()

@@ -200,7 +200,7 @@ def _verify_ledger(store: "Store", ledger: Ledger, deep: bool) -> Iterator[Probl
     needed = {entry.file for entry in now.batches.values()} if now else set(files)
     for file, entry in files.items():
         path = ledger.path(file)
-        if file in needed and now or store.files.stat(path):
+        if (now and file in needed) or store.files.stat(path):
             expected = _Expected(entry.sha256, entry.rows, entry.bytes, f"{entry.rows:,} rows")
             for reason in _file_reasons(store, path, expected, deep):
                 yield problem(entry.key, path, expected.told, reason, needed=file in needed)

@@ -91,8 +91,8 @@ def _is_whole(data: bytes, document: Mapping[str, Any]) -> bool:
 
 def _corrupt(path: str) -> CorruptFile:
     return CorruptFile(
-        f"{path} does not hold what was committed. Run `embeddings verify`: it lists all that is damaged, and what heals "
-        "each."
+        f"{path} does not hold what was committed. Run `embeddings verify`: it lists all that is damaged, and what "
+        "heals each."
     )
 
 
