@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from embeddings_dagster.catalog import Catalogue
@@ -18,7 +19,7 @@ from embeddings_dagster.errors import EmbeddingsError
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.sources.downloads.record import FILE
 from embeddings_dagster.stages.analyses import analyses
-from embeddings_dagster.stages.analysis_files import Analysis
+from embeddings_dagster.stages.analysis_files import Analysis, AnalysisManifest
 from embeddings_dagster.stages.analysis_pictures import analysed_model
 from embeddings_dagster.stages.calibration import (
     RECORD,
@@ -58,9 +59,7 @@ def repair_registry(context: StageContext, model: str, identity: ModelIdentity |
         register(store, model, identity, settings, run_id=context.run_id)
         done.repaired.append(f"models {model}: {identity.fp12} is registered")
     if dropped:
-        done.repaired.append(
-            f"models {model}: a switch or a hold by hand, if that was the last change, is to be repeated"
-        )
+        done.repaired.append(f"models {model}: a switch by hand, if that was the last change, is to be repeated")
     cleared = clear_versions(store, versions, lambda number: read_version(store, model, number))
     done.repaired += [f"{path} is cleared away" for path in cleared]
 
@@ -143,14 +142,13 @@ def clear_older(context: StageContext, done: Done) -> None:
     catalogue = Catalogue(context.store)
     cleared = clear_generations(catalogue, lambda each: {catalogue.path(each.file): each.sha256})
     for generations in indexes(context.store):
-
-        def files_of(manifest: GenerationManifest, place: Generations = generations) -> dict[str, str]:
-            return {
-                place.path(file): sha256 for segment in manifest.segments for file, sha256 in segment.hashes().items()
-            }
-
-        cleared += clear_generations(generations, files_of)
+        cleared += clear_generations(generations, partial(_files_of_index, generations))
     done.repaired += [f"{path} is cleared away" for path in cleared]
+
+
+def _files_of_index(generations: Generations, manifest: GenerationManifest) -> dict[str, str]:
+    hashes = (segment.hashes() for segment in manifest.segments)
+    return {generations.path(file): sha256 for each in hashes for file, sha256 in each.items()}
 
 
 def repair_analyses(context: StageContext, damaged: Collection[str], done: Done) -> None:
@@ -159,9 +157,7 @@ def repair_analyses(context: StageContext, damaged: Collection[str], done: Done)
         if analysis.name not in damaged:
             continue
         if _newest_is_sound(analysis):
-            cleared = clear_generations(
-                analysis, lambda each, of=analysis: {of.path(file.file): file.sha256 for file in each.files.values()}
-            )
+            cleared = clear_generations(analysis, partial(_files_of, analysis))
             done.repaired += [f"{path} is cleared away" for path in cleared]
             continue
         kind, _, model = analysis.name.partition("/")
@@ -179,6 +175,10 @@ def repair_analyses(context: StageContext, damaged: Collection[str], done: Done)
             done.refused.append(f"{analysis.folder}: is gone, and could not be made anew yet: {error}")
 
 
+def _files_of(analysis: Analysis, manifest: AnalysisManifest) -> dict[str, str]:
+    return {analysis.path(file.file): file.sha256 for file in manifest.files.values()}
+
+
 def _newest_is_sound(analysis: Analysis) -> bool:
     try:
         newest = analysis.latest()
@@ -188,7 +188,7 @@ def _newest_is_sound(analysis: Analysis) -> bool:
 
 
 def drop_downloads(context: StageContext, problems: Collection[Problem], done: Done) -> None:
-    """Delete pictures in the cache of downloads that are not what came: they are fetched again when they are next read."""
+    """Delete downloads that are not what came: they are fetched again when they are next read."""
     for problem in problems:
         if problem.dataset == DOWNLOADS and not problem.file.endswith(f"/{FILE}"):
             folder = context.settings.image_cache(problem.batch)
