@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from embeddings_dagster.index import Generations
 from embeddings_dagster.store import Problem, Store
 from embeddings_dagster.store.verify import ALL
 
+FOLDER_DESCRIPTION = "embedding_metadata.json"
 DESCRIBES = re.compile(r"embedding_metadata\.json|.+_(info|metadata|index)\.json")
-DESCRIBED = re.compile(r".+(\.npy|\.faiss|_embeddings\.json)")
+DATA = {"info": ".npy", "metadata": ".json", "index": ".faiss"}  # by the end of its description's name
+DESCRIBED = re.compile(r".+\.(npy|faiss|json)")
 # Any of these makes a file a description of ours: a change of one byte leaves the others.
 SIGNS = (f'"made_by": "{MAKER}', '"fingerprint": "', '"left_out": {"', '"self_sha256": "')
 SEAL_END = '"}\n'
@@ -40,7 +42,7 @@ def verify_exports(store: Store) -> list[Problem]:
 
 def _folder_problems(store: Store, folder: Path, names: list[str]) -> Iterator[Problem]:
     named: set[str] = set()
-    damaged = False
+    damaged = False  # or cut short while it was put in place: then more than it may be without a description
     for name in filter(DESCRIBES.fullmatch, names):
         try:
             said = read_description(folder / name)
@@ -48,12 +50,17 @@ def _folder_problems(store: Store, folder: Path, names: list[str]) -> Iterator[P
             damaged = True
             yield _problem(store, folder / name, ALL, str(error), AGAIN)
             continue
-        if said is not None:
+        damaged |= said is None and b'"complete": false' in (folder / name).read_bytes()
+        if said is not None and not _is_of(name, said["files"]):
+            damaged = True
+            yield _problem(store, folder / name, ALL, "is the description of another export", AGAIN)
+        elif said is not None:
+            named |= {name}
             named |= said["files"].keys()
             yield from _file_problems(store, folder, said)
             yield from _lost_generation(store, folder / name, said)
     for name in names:
-        if not damaged and name not in named and DESCRIBED.fullmatch(name) and not name.startswith("."):
+        if not damaged and name not in named and DESCRIBED.fullmatch(name):
             yield _problem(store, folder / name, ALL, "no description names it: that was lost, or it is none", NOT_OURS)
 
 
@@ -82,6 +89,14 @@ def read_description(path: Path) -> dict[str, Any] | None:
     if not isinstance(said.get("files"), dict):
         raise ValueError("names no files")
     return said
+
+
+def _is_of(name: str, files: Collection[str]) -> bool:
+    """Whether a description of that name describes these files: it is named after the file of vectors."""
+    if name == FOLDER_DESCRIPTION:
+        return any(each.endswith("_embeddings.npy") for each in files)
+    stem, _, kind = name.removesuffix(".json").rpartition("_")
+    return f"{stem}{DATA[kind]}" in files
 
 
 def _file_problems(store: Store, folder: Path, said: dict[str, Any]) -> Iterator[Problem]:

@@ -1,0 +1,314 @@
+"""`verify --repair` makes anew exactly what is damaged: all else keeps its bytes, vectors are those of before, a search
+answers the same, and afterwards nothing is left to complain of. A real project, real runs through Dagster.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from embeddings_dagster.cli import main
+from embeddings_dagster.settings import load_settings
+from embeddings_dagster.stages.analysis_pictures import analysed_model
+from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.duplicates import refresh_duplicates
+from embeddings_dagster.stages.embedding_map import refresh_map
+from embeddings_dagster.store import Manifest, Store
+from embeddings_dagster_tests.cli.conftest import Command, command, isolate
+from embeddings_dagster_tests.encoders import tiny
+
+__all__ = ["command"]
+
+FIRST, SECOND = "art__000001", "art__000002"
+SETTINGS = """\
+batch_images: 8
+sources: {art: {kind: folder, path: pictures}}
+models: {clip: {kind: clip, model: "bundled:clip", device: cpu}}
+analysis: {map_pictures: 4}
+"""
+
+
+def paint(root: Path, *numbers: int, seed: int = 0) -> None:
+    for number in numbers:
+        file = root / "pictures" / f"n{number:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        tiny.picture(number + seed).save(file)
+        os.utime(file, ns=(10**18 + seed * 10**9,) * 2)
+
+
+def typed(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert not ended.value.code
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two batches, in two runs: so each has two parts, and an old version."""
+    root = tmp_path_factory.mktemp("built")
+    (root / "embeddings.yaml").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch)
+        monkeypatch.chdir(root)
+        paint(root, *range(12))
+        (root / "pictures" / "broken.png").write_bytes(b"no picture at all")
+        typed("run")
+        paint(root, 1, 9, 12, 13, seed=100)
+        typed("run")
+        settings = load_settings(root / "embeddings.yaml")
+        context = StageContext(settings, Store.open(settings.data_root, settings.cache_root), "analysed")
+        refresh_duplicates(context, analysed_model(settings))
+        refresh_map(context, "clip")
+    return root
+
+
+class Patient:
+    """The project, and what it was like before it was injured."""
+
+    def __init__(self, root: Path, command: Command) -> None:
+        self.root, self.command = root, command
+        self.before = self.state()
+        self.bytes = {path: path.read_bytes() for path in self.data.rglob("*") if path.is_file()}
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def store(self) -> Store:
+        settings = load_settings(self.root / "embeddings.yaml")
+        return Store.open(settings.data_root, settings.cache_root)
+
+    def embeddings(self) -> str:
+        return next(each for each in self.store.datasets() if each.startswith("embeddings/"))
+
+    def newest(self, dataset: str, batch: str) -> Manifest:
+        manifest = self.store.chain(dataset, batch).latest()
+        assert manifest is not None
+        return manifest
+
+    def part(self, dataset: str, batch: str, number: int = 0) -> Path:
+        """A part of the newest version."""
+        return self.data / self.store.chain(dataset, batch).files(self.newest(dataset, batch))[number]
+
+    def manifest(self, folder: str, back: int = 0) -> Path:
+        return sorted((self.data / folder / "manifests").iterdir())[-1 - back]
+
+    def state(self) -> dict[str, object]:
+        """What a user sees: members of batches, contents, vectors to the bit, and an answer."""
+        store, found = self.store, {}
+        for dataset in store.datasets():
+            for batch in store.batches(dataset):
+                found[f"{dataset}/{batch}"] = self.newest(dataset, batch).content
+        ledger = store.ledger("art").latest()
+        assert ledger is not None
+        found["states"] = {batch: entry.source_state for batch, entry in ledger.batches.items()}
+        for batch in (FIRST, SECOND):
+            chain = store.chain(self.embeddings(), batch)
+            table = chain.rows(self.newest(self.embeddings(), batch), ["image_id", "embedding"])
+            vectors = (np.asarray(each, np.float32).tobytes() for each in table.column("embedding").to_pylist())
+            found[f"vectors of {batch}"] = dict(zip(table.column("image_id").to_pylist(), vectors, strict=True))
+        said = self.command("search", "--id", "art:n03.png", "-k", "20", "--json")
+        hits = json.loads(said.out)["hits"]
+        found["hits"] = [(hit["image_id"], round(hit["score"], 6)) for hit in hits]
+        return found
+
+    def repair(self, code: int = 0) -> dict[str, list[str]]:
+        said = self.command("verify", "--repair", "--json")
+        assert said.code == code, said.out + said.err
+        told: dict[str, list[str]] = json.loads(said.out)
+        return told
+
+    def require_healed(self, *damaged: Path) -> None:
+        """Repaired, and nothing but that was touched."""
+        told = self.repair()
+        assert told["problems"], told
+        assert told["left"] == told["refused"] == []
+        assert self.state() == self.before
+        assert json.loads(self.command("verify", "--json").out) == []
+        for path in self.named_now() & self.bytes.keys():
+            assert path in damaged or path.read_bytes() == self.bytes[path], path
+
+    def named_now(self) -> set[Path]:
+        """Every file of rows that newest versions need."""
+        store = self.store
+        chains = [store.chain(dataset, batch) for dataset in store.datasets() for batch in store.batches(dataset)]
+        return {
+            self.data / path for chain in chains for path in chain.referenced(self.newest(chain.dataset, chain.batch))
+        }
+
+
+@pytest.fixture
+def patient(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Patient:
+    isolate(monkeypatch)
+    root = tmp_path / "project"
+    shutil.copytree(built, root)
+    monkeypatch.chdir(root)
+    return Patient(root, command)
+
+
+def spoil(*paths: Path) -> None:
+    for path in paths:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 8
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images", "embeddings"])
+def test_a_damaged_part_costs_its_own_rows_and_no_others(patient: Patient, dataset: str) -> None:
+    place = patient.embeddings() if dataset == "embeddings" else dataset
+    before = patient.newest(place, FIRST)
+    damaged, whole = patient.part(place, FIRST, 0), patient.part(place, FIRST, 1)
+    rows = pq.ParquetFile(whole).read(["image_id", "run_id"]).to_pylist()
+    spoil(damaged)
+    patient.require_healed(damaged)
+    after = patient.newest(place, FIRST)
+    assert set(after.parts) - set(before.parts) != set()
+    assert before.parts[1] in after.parts, "the part that was whole is named as before"
+    now = {row["image_id"]: row["run_id"] for row in patient.store.chain(place, FIRST).rows(after).to_pylist()}
+    assert all(now[row["image_id"]] == row["run_id"] for row in rows)
+    assert patient.newest(place, SECOND).run_id != after.run_id
+
+
+def test_several_injuries_at_once_and_a_lost_file_are_healed_in_one_go(patient: Patient) -> None:
+    damaged = [
+        patient.part("raw_images", FIRST, 1),
+        patient.part("rgb_images", SECOND, 0),
+        patient.part(patient.embeddings(), SECOND, 0),
+        patient.data / "catalog" / "files" / sorted(os.listdir(patient.data / "catalog" / "files"))[-1],
+    ]
+    spoil(*damaged)
+    lost = patient.part("rgb_images", FIRST, 0)
+    lost.unlink()
+    patient.require_healed(*damaged, lost)
+
+
+@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images", "embeddings"])
+@pytest.mark.parametrize("injury", ["newest", "old", "middle gone", "copied over"])
+def test_a_damaged_manifest_is_healed(patient: Patient, dataset: str, injury: str) -> None:
+    folder = f"{patient.embeddings() if dataset == 'embeddings' else dataset}/{FIRST}"
+    newest, old = patient.manifest(folder), patient.manifest(folder, back=1)
+    if injury == "newest":
+        spoil(newest)
+    elif injury == "old":
+        spoil(old)
+    elif injury == "middle gone":
+        old.rename(newest.with_name("00000007.json"))
+    else:
+        shutil.copyfile(old, newest)
+    patient.require_healed(newest, old)
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_a_damaged_index_is_made_anew_from_the_embeddings(patient: Patient, back: int) -> None:
+    (folder,) = (patient.data / "indexes" / "clip").iterdir()
+    manifest = patient.manifest(folder.relative_to(patient.data).as_posix(), back)
+    spoil(manifest)
+    patient.require_healed(manifest)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "vectors.npy", "rows.parquet"])
+def test_a_damaged_segment_is_made_anew_and_the_others_stay(patient: Patient, name: str) -> None:
+    files = sorted((patient.data / "indexes").rglob(name))
+    assert len(files) == 2
+    spoil(files[0])
+    patient.require_healed(files[0])
+    assert files[1].exists()
+    newest = max((patient.data / "indexes" / "clip").glob("*/manifests/*"))
+    assert files[1].parent.name in newest.read_text()
+    assert files[0].parent.name not in newest.read_text()
+
+
+def test_a_damaged_list_of_dead_rows_is_healed(patient: Patient) -> None:
+    (deletions,) = (patient.data / "indexes").rglob("deletions/*.npy")
+    spoil(deletions)
+    patient.require_healed(deletions)
+
+
+@pytest.mark.parametrize("what", ["manifest", "old manifest", "file", "gone"])
+def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
+    manifest = patient.manifest("catalog", back=int(what == "old manifest"))
+    file = patient.data / "catalog" / json.loads(patient.manifest("catalog").read_text())["file"]
+    if what == "gone":
+        file.unlink()
+    else:
+        spoil(file if what == "file" else manifest)
+    patient.require_healed(manifest, file)
+
+
+@pytest.mark.parametrize("what", ["near_duplicates", "embedding_map"])
+@pytest.mark.parametrize("which", ["manifests/*", "parts/*"])
+def test_a_damaged_analysis_is_made_anew(patient: Patient, what: str, which: str) -> None:
+    paths = [path for path in (patient.data / "analysis" / what).rglob("*") if path.match(which)]
+    assert paths
+    spoil(*paths)
+    patient.require_healed(*paths)
+
+
+def test_a_registry_that_is_lost_is_written_anew_for_the_settings_models(patient: Patient) -> None:
+    manifest = patient.manifest("models/clip")
+    spoil(manifest)
+    patient.require_healed(manifest)
+    manifest = patient.manifest("models/clip")
+    manifest.unlink()
+    assert [each["file"] for each in patient.repair()["problems"]] == ["models/clip/manifests/00000001.json"]
+    assert patient.state() == patient.before
+
+
+def ledger_part(patient: Patient, batch: str) -> Path:
+    ledger = patient.store.ledger("art")
+    manifest = ledger.latest()
+    assert manifest is not None
+    return patient.data / ledger.path(manifest.batches[batch].file)
+
+
+def test_a_ledgers_part_is_made_anew_row_by_row_as_it_was(patient: Patient) -> None:
+    rows = pq.read_table(ledger_part(patient, FIRST)).to_pylist()
+    damaged = ledger_part(patient, FIRST)
+    spoil(damaged)
+    patient.require_healed(damaged)
+    assert pq.read_table(ledger_part(patient, FIRST)).drop(["first_seen"]).to_pylist() == [
+        {name: value for name, value in row.items() if name != "first_seen"} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("injury", ["damaged", "lost", "all lost", "older damaged"])
+def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: Patient, injury: str) -> None:
+    newest, first = patient.manifest("sources/art"), patient.manifest("sources/art", back=1)
+    if injury == "damaged":
+        spoil(newest)
+    elif injury == "older damaged":
+        spoil(first)
+    elif injury == "lost":
+        newest.unlink()
+    else:
+        shutil.rmtree(newest.parent)
+    patient.require_healed(newest, first)
+    said = json.loads(patient.command("run", "--json").out)
+    assert said["batches"] == [] or patient.state() == patient.before
+
+
+def test_pictures_that_changed_since_are_not_taken_in_by_a_repair_and_are_by_the_next_run(patient: Patient) -> None:
+    paint(patient.root, 3, 20, seed=500)
+    damaged = patient.part(patient.embeddings(), FIRST, 0)
+    spoil(damaged)
+    patient.require_healed(damaged)
+    typed("run")
+    assert patient.state() != patient.before
+
+
+@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images"])
+def test_a_repair_that_would_lose_what_was_made_is_refused_until_it_would_not(patient: Patient, dataset: str) -> None:
+    (patient.root / "pictures").rename(patient.root / "unmounted")
+    damaged = patient.part(dataset, FIRST, 0)
+    spoil(damaged)
+    told = patient.repair(code=1)
+    assert FIRST in told["refused"][0]
+    assert [each["file"] for each in told["left"]] == [damaged.relative_to(patient.data).as_posix()]  # type: ignore[index]
+    assert patient.newest(patient.embeddings(), FIRST).content == patient.before[f"{patient.embeddings()}/{FIRST}"]
+    (patient.root / "unmounted").rename(patient.root / "pictures")
+    patient.require_healed(damaged)
