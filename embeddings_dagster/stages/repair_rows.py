@@ -33,7 +33,9 @@ class Refused(NamedTuple):
 def prepare(context: StageContext, batch: str, identities: Mapping[str, ModelIdentity]) -> Refused | None:
     """Make way for a run that heals the batch; or say why it must not, and change nothing."""
     try:
-        lost = {**_lost_raw(context, batch, identities), **_lost_pictures(context, batch, identities)}
+        unread = _to_read_again(context, batch)
+        made = _made(context.store, batch, places(identities)[1:])
+        lost = raw.attempt(context, batch, unread & made) | _lost_pictures(context, batch, identities, unread)
     except (EmbeddingsError, OSError) as error:
         return Refused(batch, str(error))
     if lost:
@@ -41,8 +43,8 @@ def prepare(context: StageContext, batch: str, identities: Mapping[str, ModelIde
         first = lost[min(lost)]
         return Refused(
             batch,
-            f"{len(lost):,} pictures cannot be had any more as they were ({names}: {first}), and would lose what was "
-            "made of them. Bring them back, or restore the file from a backup; `embeddings run --force` with `--batch "
+            f"pictures cannot be had any more as they were ({len(lost):,}: {names}; {first}), and would lose what was made "
+            "of them. Bring them back, or restore the file from a backup; `embeddings run --force` with `--batch "
             f"{batch}` goes on without them",
         )
     for place in places(identities):
@@ -72,20 +74,23 @@ def sound_base(chain: Chain) -> Base:
     return Base(None)
 
 
-def _lost_raw(context: StageContext, batch: str, identities: Mapping[str, ModelIdentity]) -> dict[str, ItemError]:
-    """Of the images that `raw_images` would have to read again those that it could not, and that have rows below."""
+def _to_read_again(context: StageContext, batch: str) -> set[str]:
+    """The images of which `raw_images` has neither a row nor a failure that is of the ledger's state."""
     base = sound_base(context.store.chain(raw.STAGE, batch))
     _, rows = raw.listed(context, batch)
     fields = fields_of(context.settings, ids.source_of(batch))
     there = {key.image_id: input_hash for key, input_hash in base.present.items()}
     known = {key.image_id for key in base.failed}
-    lost = {each for each, row in rows.items() if there.get(each) != raw.input_hash(row, fields)} - known
-    return raw.attempt(context, batch, lost & _made(context.store, batch, places(identities)[1:]))
+    return {each for each, row in rows.items() if there.get(each) != raw.input_hash(row, fields)} - known
 
 
-def _lost_pictures(context: StageContext, batch: str, identities: Mapping[str, ModelIdentity]) -> dict[str, ItemError]:
-    """Of the pictures that `rgb_images` would have to convert again those that are not as they were hashed."""
-    rows = {str(row["image_id"]): row for row in sound_rows(context.store.chain(raw.STAGE, batch), rgb.COLUMNS)}
+def _lost_pictures(
+    context: StageContext, batch: str, identities: Mapping[str, ModelIdentity], unread: Collection[str]
+) -> dict[str, ItemError]:
+    """Of the pictures that `rgb_images` would have to convert again those that are not as they were hashed; `unread`
+    ones are hashed again first."""
+    every = sound_rows(context.store.chain(raw.STAGE, batch), rgb.COLUMNS)
+    rows = {str(row["image_id"]): row for row in every if row["image_id"] not in unread}
     base = sound_base(context.store.chain(rgb.STAGE, batch))
     wanted = rgb.wanted(rows.values(), recipe(decode_rules(context.settings)))
     lost = {key.image_id for key, input_hash in wanted.items() if base.present.get(key) != input_hash}

@@ -17,6 +17,7 @@ from embeddings_dagster.stages.catalog_rows import DATASET
 from embeddings_dagster.stages.verify_consumed import lost_batches
 from embeddings_dagster.stages.verify_models import model_problems
 from embeddings_dagster.store import Problem, Store
+from embeddings_dagster.store.checked import told as in_words
 from embeddings_dagster.store.generations import GenerationChain
 from embeddings_dagster.store.linked import chained
 from embeddings_dagster.store.verify import ALL, REPAIR, SUPERSEDED
@@ -115,4 +116,4 @@ def _file_problems(
             try:
                 chain.store.checked.check(path, sha256, again=True)
             except (StoreError, OSError) as error:
-                yield Problem(*place, path, rows if needed else "", str(error), remedy if needed else SUPERSEDED)
+                yield Problem(*place, path, rows if needed else "", in_words(error), remedy if needed else SUPERSEDED)

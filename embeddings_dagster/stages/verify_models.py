@@ -7,6 +7,7 @@ from embeddings_dagster.index import Generations
 from embeddings_dagster.stages.calibration import RECORD, Calibration, calibrations, folder, read_calibration
 from embeddings_dagster.stages.models import read_version, records, registry
 from embeddings_dagster.store import Problem, Store
+from embeddings_dagster.store.checked import told
 from embeddings_dagster.store.linked import chained
 from embeddings_dagster.store.verify import ALL, SUPERSEDED
 
@@ -28,7 +29,7 @@ def model_problems(store: Store) -> list[Problem]:
             try:
                 calibration = read_calibration(versions)
             except (StoreError, OSError) as error:
-                found.append(Problem(DATASET, model, versions.path(RECORD), ALL, str(error), RECALIBRATE))
+                found.append(Problem(DATASET, model, versions.path(RECORD), ALL, told(error), RECALIBRATE))
                 continue
             if calibration is not None:
                 whole.add(calibration.digest)
@@ -67,7 +68,7 @@ def _file_problems(store: Store, model: str, calibration: Calibration) -> Iterat
         try:
             store.checked.check(path, sha256, again=True)
         except (StoreError, OSError) as error:
-            yield Problem(DATASET, model, path, "", str(error), RECALIBRATE)
+            yield Problem(DATASET, model, path, "", told(error), RECALIBRATE)
 
 
 def _lost_calibrations(store: Store, model: str, whole: Collection[str]) -> Iterator[Problem]:

@@ -98,6 +98,11 @@ class Checked:
             return []
 
 
+def told(error: Exception) -> str:
+    """An error in words, for who is verifying already."""
+    return str(error).removesuffix(f" {REMEDY}")
+
+
 REMEDY = "Run `embeddings verify`: it lists all that is damaged, and what heals each."
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from embeddings_dagster.errors import CorruptFile, StoreError
-from embeddings_dagster.store.checked import REMEDY
+from embeddings_dagster.store.checked import REMEDY, told
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.versions import Versions
 
@@ -72,7 +72,7 @@ def chained(versions: Versions, read: Callable[[int], Version]) -> Chained[Versi
         try:
             found[number] = read(number)
         except (StoreError, OSError) as error:
-            faults.append(Fault(number, versions.path(number), str(error)))
+            faults.append(Fault(number, versions.path(number), told(error)))
     for below, number in pairwise(numbers):
         for lost in range(below + 1, number):
             faults.append(Fault(lost, versions.path(lost), "is missing, between versions that are there"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.chain import Chain
+from embeddings_dagster.store.checked import told
 from embeddings_dagster.store.ledger import Ledger, LedgerManifest
 from embeddings_dagster.store.linked import Chained, chained
 from embeddings_dagster.store.manifest import Manifest
@@ -132,7 +133,7 @@ def _file_reasons(store: "Store", path: str, expected: _Expected, deep: bool) ->
                 part = Part(handle, path)
                 rows = sum(len(part.read_group(number)) for number in range(len(part.group_rows())))
         except (StoreError, OSError) as error:
-            yield str(error)
+            yield told(error)
         else:
             if rows != expected.rows:
                 yield f"has {rows} rows, not {expected.rows}"

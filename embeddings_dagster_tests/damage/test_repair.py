@@ -288,8 +288,8 @@ def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: P
     else:
         shutil.rmtree(newest.parent)
     patient.require_healed(newest, first)
-    said = json.loads(patient.command("run", "--json").out)
-    assert said["batches"] == [] or patient.state() == patient.before
+    assert patient.command("run").code == 0
+    assert patient.state() == patient.before
 
 
 def test_pictures_that_changed_since_are_not_taken_in_by_a_repair_and_are_by_the_next_run(patient: Patient) -> None:
