@@ -115,6 +115,8 @@ class _Refresh:
             return self._report(base)
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, dataset(self._generations.model, self._identity), consumed)
+        for fault in inputs.faults.values():
+            self._context.log(f"{self._generations.model}_index keeps a batch as it was taken in: {fault}")
         changes = compare_batches(inputs.states, consumed)
         origin = self._origin(base)
         if not changes and origin is base:

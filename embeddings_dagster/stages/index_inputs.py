@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -19,11 +19,13 @@ BLOCK = 65_536  # rows turned into Python objects at a time
 
 @dataclass(frozen=True)
 class Inputs:
-    """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh."""
+    """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh. `faults`: why
+    what a batch has now cannot be told; such a one stays as it was taken in, and holds up no other."""
 
     store: Store
     dataset: str
     states: Mapping[str, Consumed]
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     def newest(self) -> dict[str, str]:
         """What orders the batches."""
@@ -33,6 +35,13 @@ class Inputs:
         """A batch, and the version of it that was resolved. Raises MissingFile, CorruptFile."""
         chain = self.store.chain(self.dataset, batch)
         return chain, chain.get(self.states[batch].version)
+
+    def require_told(self) -> None:
+        """Raises:
+        CorruptFile: what a batch has now cannot be told, for a manifest of it is damaged.
+        """
+        for fault in self.faults.values():
+            raise CorruptFile(fault)
 
     def digest(self) -> str:
         """A short text that differs when any of the versions does, or their order."""
@@ -44,19 +53,21 @@ def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed])
     """Resolve every batch of a dataset of embeddings. Reads no rows, and failures only where a version is new.
 
     Raises:
-        CorruptFile: what a batch has now cannot be told, for a manifest of it is damaged.
+        CorruptFile: the ledger, which orders batches, is damaged.
     """
     order = _order(store)
-    states = {}
+    states, faults = {}, {}
     for batch, head in store.heads(dataset).by_batch.items():
+        before = consumed.get(batch)
         if head.fault:
-            raise CorruptFile(head.fault)
-        if head.version:
-            before = consumed.get(batch)
+            faults[batch] = head.fault
+            if before is not None:
+                states[batch] = before
+        elif head.version:
             known = before is not None and (before.version, before.content) == (head.version, head.content)
             failed = before.failed if before and known else _failed(store, dataset, batch, head)
             states[batch] = Consumed(head.version, head.content, failed, order.get(batch, ""))
-    return Inputs(store, dataset, states)
+    return Inputs(store, dataset, states, faults)
 
 
 def _failed(store: Store, dataset: str, batch: str, head: Head) -> str:

@@ -43,8 +43,8 @@ def prepare(context: StageContext, batch: str, identities: Mapping[str, ModelIde
         first = lost[min(lost)]
         return Refused(
             batch,
-            f"pictures cannot be had any more as they were ({len(lost):,}: {names}; {first}), and would lose what was made "
-            "of them. Bring them back, or restore the file from a backup; `embeddings run --force` with `--batch "
+            f"pictures cannot be had any more as they were ({len(lost):,}: {names}; {first}), and would lose what was "
+            "made of them. Bring them back, or restore the file from a backup; `embeddings run --force` with `--batch "
             f"{batch}` goes on without them",
         )
     for place in places(identities):

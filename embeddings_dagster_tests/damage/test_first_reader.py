@@ -114,6 +114,21 @@ def test_a_manifest_in_anothers_place_is_no_answer(ward: Ward, pattern: str) -> 
             read(replace(ward.context, store=ward.store))
 
 
+def test_a_batch_whose_manifest_is_damaged_holds_up_no_other(ward: Ward) -> None:
+    """It stays in index and catalogue as it was taken in; its own run says what is wrong with it."""
+    for place, refresh in [
+        ("embeddings/clip/*", lambda context: refresh_index(context, "clip")),
+        ("raw_images", refresh_catalog),
+    ]:
+        newest = max(ward.data.glob(f"{place}/{BATCH}/manifests/*"))
+        said: list[str] = []
+        with undone(newest):
+            spoil(newest)
+            report = refresh(replace(ward.context, store=ward.store, log=said.append))
+            assert not report.changed, "what is damaged is not taken for removed"
+        assert any("keeps a batch as it was taken in" in line and newest.name in line for line in said)
+
+
 def test_a_damaged_catalogue_costs_a_search_without_conditions_nothing(ward: Ward) -> None:
     (newest, *_) = reversed(paths_of(ward, "catalog/manifests/*"))
     whole = READERS["rows"][1](ward.context)

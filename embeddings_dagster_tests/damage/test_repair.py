@@ -5,6 +5,7 @@ answers the same, and afterwards nothing is left to complain of. A real project,
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.duplicates import refresh_duplicates
 from embeddings_dagster.stages.embedding_map import refresh_map
 from embeddings_dagster.store import Manifest, Store
+from embeddings_dagster_tests.cli.command import COMMAND, environment
 from embeddings_dagster_tests.cli.conftest import Command, command, isolate
 from embeddings_dagster_tests.encoders import tiny
 
 __all__ = ["command"]
 
+FULL = pytest.mark.torture  # what is like a case beside it, and costs three seconds
 FIRST, SECOND = "art__000001", "art__000002"
 SETTINGS = """\
 batch_images: 8
@@ -158,7 +161,9 @@ def spoil(*paths: Path) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images", "embeddings"])
+@pytest.mark.parametrize(
+    "dataset", ["embeddings", *(pytest.param(each, marks=FULL) for each in ("raw_images", "rgb_images"))]
+)
 def test_a_damaged_part_costs_its_own_rows_and_no_others(patient: Patient, dataset: str) -> None:
     place = patient.embeddings() if dataset == "embeddings" else dataset
     before = patient.newest(place, FIRST)
@@ -187,8 +192,18 @@ def test_several_injuries_at_once_and_a_lost_file_are_healed_in_one_go(patient: 
     patient.require_healed(*damaged, lost)
 
 
-@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images", "embeddings"])
-@pytest.mark.parametrize("injury", ["newest", "old", "middle gone", "copied over"])
+@pytest.mark.parametrize(
+    ("injury", "dataset"),
+    [
+        ("newest", "raw_images"),
+        ("copied over", "embeddings"),
+        *(
+            pytest.param(injury, dataset, marks=FULL)
+            for injury in ("newest", "old", "middle gone", "copied over")
+            for dataset in ("raw_images", "rgb_images", "embeddings")
+        ),
+    ],
+)
 def test_a_damaged_manifest_is_healed(patient: Patient, dataset: str, injury: str) -> None:
     folder = f"{patient.embeddings() if dataset == 'embeddings' else dataset}/{FIRST}"
     newest, old = patient.manifest(folder), patient.manifest(folder, back=1)
@@ -203,7 +218,7 @@ def test_a_damaged_manifest_is_healed(patient: Patient, dataset: str, injury: st
     patient.require_healed(newest, old)
 
 
-@pytest.mark.parametrize("back", [0, 1])
+@pytest.mark.parametrize("back", [0, pytest.param(1, marks=FULL)])
 def test_a_damaged_index_is_made_anew_from_the_embeddings(patient: Patient, back: int) -> None:
     (folder,) = (patient.data / "indexes" / "clip").iterdir()
     manifest = patient.manifest(folder.relative_to(patient.data).as_posix(), back)
@@ -211,7 +226,9 @@ def test_a_damaged_index_is_made_anew_from_the_embeddings(patient: Patient, back
     patient.require_healed(manifest)
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "vectors.npy", "rows.parquet"])
+@pytest.mark.parametrize(
+    "name", ["vectors.npy", *(pytest.param(each, marks=FULL) for each in ("index.faiss", "rows.parquet"))]
+)
 def test_a_damaged_segment_is_made_anew_and_the_others_stay(patient: Patient, name: str) -> None:
     files = sorted((patient.data / "indexes").rglob(name))
     assert len(files) == 2
@@ -223,13 +240,16 @@ def test_a_damaged_segment_is_made_anew_and_the_others_stay(patient: Patient, na
     assert files[0].parent.name not in newest.read_text()
 
 
+@FULL
 def test_a_damaged_list_of_dead_rows_is_healed(patient: Patient) -> None:
     (deletions,) = (patient.data / "indexes").rglob("deletions/*.npy")
     spoil(deletions)
     patient.require_healed(deletions)
 
 
-@pytest.mark.parametrize("what", ["manifest", "old manifest", "file", "gone"])
+@pytest.mark.parametrize(
+    "what", ["manifest", *(pytest.param(each, marks=FULL) for each in ("old manifest", "file", "gone"))]
+)
 def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
     manifest = patient.manifest("catalog", back=int(what == "old manifest"))
     file = patient.data / "catalog" / json.loads(patient.manifest("catalog").read_text())["file"]
@@ -240,8 +260,14 @@ def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
     patient.require_healed(manifest, file)
 
 
-@pytest.mark.parametrize("what", ["near_duplicates", "embedding_map"])
-@pytest.mark.parametrize("which", ["manifests/*", "parts/*"])
+@pytest.mark.parametrize(
+    ("what", "which"),
+    [
+        ("embedding_map", "parts/*"),
+        *(pytest.param("near_duplicates", which, marks=FULL) for which in ("manifests/*", "parts/*")),
+        pytest.param("embedding_map", "manifests/*", marks=FULL),
+    ],
+)
 def test_a_damaged_analysis_is_made_anew(patient: Patient, what: str, which: str) -> None:
     paths = [path for path in (patient.data / "analysis" / what).rglob("*") if path.match(which)]
     assert paths
@@ -276,7 +302,9 @@ def test_a_ledgers_part_is_made_anew_row_by_row_as_it_was(patient: Patient) -> N
     ]
 
 
-@pytest.mark.parametrize("injury", ["damaged", "lost", "all lost", "older damaged"])
+@pytest.mark.parametrize(
+    "injury", ["damaged", "all lost", *(pytest.param(each, marks=FULL) for each in ("lost", "older damaged"))]
+)
 def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: Patient, injury: str) -> None:
     newest, first = patient.manifest("sources/art"), patient.manifest("sources/art", back=1)
     if injury == "damaged":
@@ -301,7 +329,7 @@ def test_pictures_that_changed_since_are_not_taken_in_by_a_repair_and_are_by_the
     assert patient.state() != patient.before
 
 
-@pytest.mark.parametrize("dataset", ["raw_images", "rgb_images"])
+@pytest.mark.parametrize("dataset", ["rgb_images", pytest.param("raw_images", marks=FULL)])
 def test_a_repair_that_would_lose_what_was_made_is_refused_until_it_would_not(patient: Patient, dataset: str) -> None:
     (patient.root / "pictures").rename(patient.root / "unmounted")
     damaged = patient.part(dataset, FIRST, 0)
@@ -312,3 +340,50 @@ def test_a_repair_that_would_lose_what_was_made_is_refused_until_it_would_not(pa
     assert patient.newest(patient.embeddings(), FIRST).content == patient.before[f"{patient.embeddings()}/{FIRST}"]
     (patient.root / "unmounted").rename(patient.root / "pictures")
     patient.require_healed(damaged)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "part:written",
+        *(
+            pytest.param(each, marks=FULL)
+            for each in ("ledger:written", "manifest:created", "manifest:created:2", "segment:written")
+        ),
+    ],
+)
+def test_a_repair_that_was_killed_is_repeated(patient: Patient, step: str) -> None:
+    (index,) = (patient.data / "indexes" / "clip").iterdir()
+    damaged = [
+        ledger_part(patient, SECOND),
+        patient.part("raw_images", FIRST, 0),
+        patient.manifest(f"{patient.embeddings()}/{SECOND}"),
+        max(index.glob("segments/*/vectors.npy")),
+    ]
+    spoil(*damaged)
+    killed = subprocess.run(
+        [COMMAND, "verify", "--repair"],
+        cwd=patient.root,
+        env=environment(EMBEDDINGS_KILL_AT=step),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+    patient.require_healed(*damaged)
+
+
+def test_what_cannot_be_repaired_is_said_with_what_to_do(patient: Patient) -> None:
+    """An export, which only its owner can ask for again."""
+    assert patient.command("export", "npy").code == 0
+    (vectors,) = (patient.data / "exports").rglob("*.npy")
+    spoil(vectors)
+    told = patient.repair(code=1)
+    assert [(each["file"], each["remedy"]) for each in told["left"]] == [  # type: ignore[index]
+        (
+            vectors.relative_to(patient.data).as_posix(),
+            "export it again; a file that was changed on purpose is better kept elsewhere",
+        )
+    ]
+    assert patient.command("export", "npy").code == 0
+    assert patient.command("verify").code == 0
