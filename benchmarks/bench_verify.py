@@ -53,7 +53,7 @@ def paint(folder: Path, count: int) -> None:
 
 def project(root: Path) -> StageContext:
     told = {
-        "batch_images": 1_000_000,
+        "batch_images": 100_000,
         "sources": {"art": {"kind": "folder", "path": "pictures"}},
         "models": {"clip": {"kind": "clip", "model": "bundled:clip", "device": "cpu"}},
     }
@@ -122,13 +122,13 @@ def main() -> None:
         lines = [
             "# Verifying and repairing, measured",
             "",
-            f"Made by `benchmarks/bench_verify.py`: {arguments.pictures:,} JPEGs of {EDGE} pixels in one batch, bundled "
-            f"CLIP; seconds of CPU in one process. {platform.machine()}, Python {platform.python_version()}.",
+            f"Made by `benchmarks/bench_verify.py`: {arguments.pictures:,} JPEGs of {EDGE} pixels in one batch, "
+            f"bundled CLIP; seconds of CPU in one process. {platform.machine()}, Python {platform.python_version()}.",
             "",
             f"`verify` read {total / MB:,.0f} MB in {took:.2f} s: {total / MB / took:,.0f} MB a second "
             f"({', '.join(f'{name} {size / MB:,.1f} MB' for name, size in sizes.items())}).",
             "",
-            "| one damaged part of | rows of it | of the batch | to look whether it can be | to heal | the batch anew |",
+            "| a damaged part of | rows of it | of the batch | to look whether it can be | to heal | the batch anew |",
             "|---|--:|--:|--:|--:|--:|",
         ]
         for name, rows, every, looked, healed, forced in repairs(context, batch):

@@ -9,12 +9,9 @@ import shutil
 import pytest
 
 from embeddings_dagster.stages.verify import verify
-from embeddings_dagster_tests.cli.conftest import command
+from embeddings_dagster_tests.damage.patient import FIRST, Patient, paint, typed
 from embeddings_dagster_tests.damage.test_found import undone
-from embeddings_dagster_tests.damage.test_repair import FIRST, Patient, built, paint, patient, typed
 from embeddings_dagster_tests.damage.ward import Ward
-
-__all__ = ["built", "command", "patient"]
 
 
 @pytest.mark.parametrize(

@@ -7,151 +7,21 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from embeddings_dagster.cli import main
-from embeddings_dagster.settings import load_settings
-from embeddings_dagster.stages.analysis_pictures import analysed_model
-from embeddings_dagster.stages.context import StageContext
-from embeddings_dagster.stages.duplicates import refresh_duplicates
-from embeddings_dagster.stages.embedding_map import refresh_map
-from embeddings_dagster.store import Manifest, Store
 from embeddings_dagster_tests.cli.command import COMMAND, environment
-from embeddings_dagster_tests.cli.conftest import Command, command, isolate
-from embeddings_dagster_tests.encoders import tiny
+from embeddings_dagster_tests.damage.patient import FIRST, SECOND, Patient, paint, typed
 
-__all__ = ["command"]
-
+KILLS = ("ledger:written", "manifest:created", "manifest:created:2", "segment:written")
 FULL = pytest.mark.torture  # what is like a case beside it, and costs three seconds
-FIRST, SECOND = "art__000001", "art__000002"
-SETTINGS = """\
-batch_images: 8
-sources: {art: {kind: folder, path: pictures}}
-models: {clip: {kind: clip, model: "bundled:clip", device: cpu}}
-analysis: {map_pictures: 4}
-"""
 
 
-def paint(root: Path, *numbers: int, seed: int = 0) -> None:
-    for number in numbers:
-        file = root / "pictures" / f"n{number:02}.png"
-        file.parent.mkdir(exist_ok=True)
-        tiny.picture(number + seed).save(file)
-        os.utime(file, ns=(10**18 + seed * 10**9,) * 2)
-
-
-def typed(*arguments: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert not ended.value.code
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two batches, in two runs: so each has two parts, and an old version."""
-    root = tmp_path_factory.mktemp("built")
-    (root / "embeddings.yaml").write_text(SETTINGS)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch)
-        monkeypatch.chdir(root)
-        paint(root, *range(12))
-        (root / "pictures" / "broken.png").write_bytes(b"no picture at all")
-        typed("run")
-        paint(root, 1, 9, 12, 13, seed=100)
-        typed("run")
-        settings = load_settings(root / "embeddings.yaml")
-        context = StageContext(settings, Store.open(settings.data_root, settings.cache_root), "analysed")
-        refresh_duplicates(context, analysed_model(settings))
-        refresh_map(context, "clip")
-    return root
-
-
-class Patient:
-    """The project, and what it was like before it was injured."""
-
-    def __init__(self, root: Path, command: Command) -> None:
-        self.root, self.command = root, command
-        self.before = self.state()
-        self.bytes = {path: path.read_bytes() for path in self.data.rglob("*") if path.is_file()}
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def store(self) -> Store:
-        settings = load_settings(self.root / "embeddings.yaml")
-        return Store.open(settings.data_root, settings.cache_root)
-
-    def embeddings(self) -> str:
-        return next(each for each in self.store.datasets() if each.startswith("embeddings/"))
-
-    def newest(self, dataset: str, batch: str) -> Manifest:
-        manifest = self.store.chain(dataset, batch).latest()
-        assert manifest is not None
-        return manifest
-
-    def part(self, dataset: str, batch: str, number: int = 0) -> Path:
-        """A part of the newest version."""
-        return self.data / self.store.chain(dataset, batch).files(self.newest(dataset, batch))[number]
-
-    def manifest(self, folder: str, back: int = 0) -> Path:
-        return sorted((self.data / folder / "manifests").iterdir())[-1 - back]
-
-    def state(self) -> dict[str, object]:
-        """What a user sees: members of batches, contents, vectors to the bit, and an answer."""
-        store, found = self.store, {}
-        for dataset in store.datasets():
-            for batch in store.batches(dataset):
-                found[f"{dataset}/{batch}"] = self.newest(dataset, batch).content
-        ledger = store.ledger("art").latest()
-        assert ledger is not None
-        found["states"] = {batch: entry.source_state for batch, entry in ledger.batches.items()}
-        for batch in (FIRST, SECOND):
-            chain = store.chain(self.embeddings(), batch)
-            table = chain.rows(self.newest(self.embeddings(), batch), ["image_id", "embedding"])
-            vectors = (np.asarray(each, np.float32).tobytes() for each in table.column("embedding").to_pylist())
-            found[f"vectors of {batch}"] = dict(zip(table.column("image_id").to_pylist(), vectors, strict=True))
-        said = self.command("search", "--id", "art:n03.png", "-k", "20", "--json")
-        hits = json.loads(said.out)["hits"]
-        found["hits"] = [(hit["image_id"], round(hit["score"], 6)) for hit in hits]
-        return found
-
-    def repair(self, code: int = 0) -> dict[str, list[str]]:
-        said = self.command("verify", "--repair", "--json")
-        assert said.code == code, said.out + said.err
-        told: dict[str, list[str]] = json.loads(said.out)
-        return told
-
-    def require_healed(self, *damaged: Path) -> None:
-        """Repaired, and nothing but that was touched."""
-        told = self.repair()
-        assert told["problems"], told
-        assert told["left"] == told["refused"] == []
-        assert self.state() == self.before
-        assert json.loads(self.command("verify", "--json").out) == []
-        for path in self.named_now() & self.bytes.keys():
-            assert path in damaged or path.read_bytes() == self.bytes[path], path
-
-    def named_now(self) -> set[Path]:
-        """Every file of rows that newest versions need."""
-        store = self.store
-        chains = [store.chain(dataset, batch) for dataset in store.datasets() for batch in store.batches(dataset)]
-        return {
-            self.data / path for chain in chains for path in chain.referenced(self.newest(chain.dataset, chain.batch))
-        }
-
-
-@pytest.fixture
-def patient(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Patient:
-    isolate(monkeypatch)
-    root = tmp_path / "project"
-    shutil.copytree(built, root)
-    monkeypatch.chdir(root)
-    return Patient(root, command)
+def full(*cases: str) -> list[Any]:
+    """Cases for the full size."""
+    return [pytest.param(case, marks=FULL) for case in cases]
 
 
 def spoil(*paths: Path) -> None:
@@ -161,9 +31,7 @@ def spoil(*paths: Path) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "dataset", ["embeddings", *(pytest.param(each, marks=FULL) for each in ("raw_images", "rgb_images"))]
-)
+@pytest.mark.parametrize("dataset", ["embeddings", *full("raw_images", "rgb_images")])
 def test_a_damaged_part_costs_its_own_rows_and_no_others(patient: Patient, dataset: str) -> None:
     place = patient.embeddings() if dataset == "embeddings" else dataset
     before = patient.newest(place, FIRST)
@@ -226,9 +94,7 @@ def test_a_damaged_index_is_made_anew_from_the_embeddings(patient: Patient, back
     patient.require_healed(manifest)
 
 
-@pytest.mark.parametrize(
-    "name", ["vectors.npy", *(pytest.param(each, marks=FULL) for each in ("index.faiss", "rows.parquet"))]
-)
+@pytest.mark.parametrize("name", ["vectors.npy", *full("index.faiss", "rows.parquet")])
 def test_a_damaged_segment_is_made_anew_and_the_others_stay(patient: Patient, name: str) -> None:
     files = sorted((patient.data / "indexes").rglob(name))
     assert len(files) == 2
@@ -247,9 +113,7 @@ def test_a_damaged_list_of_dead_rows_is_healed(patient: Patient) -> None:
     patient.require_healed(deletions)
 
 
-@pytest.mark.parametrize(
-    "what", ["manifest", *(pytest.param(each, marks=FULL) for each in ("old manifest", "file", "gone"))]
-)
+@pytest.mark.parametrize("what", ["manifest", *full("old manifest", "file", "gone")])
 def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
     manifest = patient.manifest("catalog", back=int(what == "old manifest"))
     file = patient.data / "catalog" / json.loads(patient.manifest("catalog").read_text())["file"]
@@ -302,9 +166,7 @@ def test_a_ledgers_part_is_made_anew_row_by_row_as_it_was(patient: Patient) -> N
     ]
 
 
-@pytest.mark.parametrize(
-    "injury", ["damaged", "all lost", *(pytest.param(each, marks=FULL) for each in ("lost", "older damaged"))]
-)
+@pytest.mark.parametrize("injury", ["damaged", "all lost", *full("lost", "older damaged")])
 def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: Patient, injury: str) -> None:
     newest, first = patient.manifest("sources/art"), patient.manifest("sources/art", back=1)
     if injury == "damaged":
@@ -342,16 +204,7 @@ def test_a_repair_that_would_lose_what_was_made_is_refused_until_it_would_not(pa
     patient.require_healed(damaged)
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        "part:written",
-        *(
-            pytest.param(each, marks=FULL)
-            for each in ("ledger:written", "manifest:created", "manifest:created:2", "segment:written")
-        ),
-    ],
-)
+@pytest.mark.parametrize("step", ["part:written", *full(*KILLS)])
 def test_a_repair_that_was_killed_is_repeated(patient: Patient, step: str) -> None:
     (index,) = (patient.data / "indexes" / "clip").iterdir()
     damaged = [
