@@ -17,7 +17,7 @@ from embeddings_dagster.errors import StoreError
 from embeddings_dagster.index import Generations
 from embeddings_dagster.settings import Settings
 from embeddings_dagster.stages.catalog import ASSET
-from embeddings_dagster.stages.verify_consumed import is_live
+from embeddings_dagster.stages.verify_consumed import is_needed
 from embeddings_dagster.store import Chain, Problem, Store
 from embeddings_dagster.store.generations import GenerationChain
 from embeddings_dagster.store.verify import ALL, RUN_AGAIN
@@ -56,8 +56,8 @@ def _lost_version(instance: dg.DagsterInstance, chain: Chain, store: Store, even
     version, content = event.said.get("version"), event.said.get("content")
     try:
         newest = chain.latest()
-        if newest is None and not is_live(store, chain.batch):
-            return  # forgotten
+        if newest is None and not is_needed(store, chain):
+            return  # forgotten, or of a fingerprint that does not serve
     except (StoreError, OSError):
         return  # its own problem
     number = newest.version if newest else 0
