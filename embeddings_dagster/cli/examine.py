@@ -1,18 +1,21 @@
 """`explain` and `verify`: one image followed to the end, and everything checked to the byte."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embeddings_dagster.cli.options import AsJson, example
-from embeddings_dagster.cli.project import here
-from embeddings_dagster.cli.terminal import Column, moment, out, say, say_json, say_table, size
+from embeddings_dagster.cli.project import HOME_NAME, HOME_VARIABLE, Here, here
+from embeddings_dagster.cli.terminal import Column, moment, note, out, say, say_json, say_table, size
 
 if TYPE_CHECKING:
     from embeddings_dagster.stages.explain import Step
+    from embeddings_dagster.store import Problem
 
 PANEL = "Look"
 COLOURS = {"current": "green", "stale": "yellow", "failed": "red", "missing": "yellow", "removed": "dim"}
@@ -23,7 +26,7 @@ HASH_DIGITS = 12  # of 64: enough to compare by eye, `--json` has them all
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command(rich_help_panel=PANEL, epilog=example("embeddings explain pictures:food/pizza.png"))(explain)
-    app.command(rich_help_panel=PANEL, epilog=example("embeddings verify --json"))(verify)
+    app.command(rich_help_panel=PANEL, epilog=example("embeddings verify", "embeddings verify --repair"))(verify)
 
 
 def explain(
@@ -83,23 +86,98 @@ def _short(name: str, value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def verify(context: typer.Context, as_json: AsJson = False) -> None:
+def verify(
+    context: typer.Context,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make anew what is damaged, from what it was made of, and nothing else.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Read every committed byte again, trusting nothing remembered; exit code 1 when anything is not as committed."""
-    from embeddings_dagster.stages.verify import verify as everything
-
     project = here(context)
-    if as_json or not out().is_terminal:
-        problems = everything(project.store)
+    problems = _found(project, quiet=as_json)
+    if not repair:
+        _say_problems(problems, as_json=as_json)
+    elif problems:
+        problems = _repair(project, problems, as_json=as_json)
+    elif as_json:
+        say_json({"problems": [], "repaired": [], "refused": [], "left": []})
     else:
-        with out().status("reading every committed file …"):
-            problems = everything(project.store)
+        _say_problems([], as_json=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _repair(project: Here, problems: "list[Problem]", *, as_json: bool) -> "list[Problem]":
+    """Repair, and verify again; returns what is left."""
+    from embeddings_dagster.cli.progress import RunProgress
+    from embeddings_dagster.cli.repairing import repair
+
+    if not as_json:
+        _say_problems(problems, as_json=False)
+    with RunProgress() as progress:
+        done = repair(project, problems, progress)
+    left = _found(project, quiet=as_json)
+    if as_json:
+        told = {"problems": problems, "left": left}
+        plain = {name: [each._asdict() for each in some] for name, some in told.items()}
+        say_json({**plain, "repaired": done.repaired, "refused": done.refused})
+        return left
+    for line in done.repaired:
+        say(line)
+    for line in done.refused:
+        say(line, style="yellow")
+    if left:
+        say(f"{len(left):,} problems are left:", style="yellow")
+    _say_problems(left, as_json=False)
+    return left
+
+
+def _found(project: Here, *, quiet: bool) -> "list[Problem]":
+    """Everything that is wrong: in the store, with exports and downloads, and by Dagster's event log."""
+    from embeddings_dagster.exports.verify import verify_exports
+    from embeddings_dagster.stages.verify import verify as everything
+    from embeddings_dagster.stages.verify_downloads import download_problems
+
+    def look() -> "list[Problem]":
+        store = project.store
+        found = [*everything(store), *verify_exports(store), *download_problems(project.settings)]
+        return [*found, *_unknown_to(found, _recorded(project))]
+
+    if quiet or not out().is_terminal:
+        return look()
+    with out().status("reading every committed file …"):
+        return look()
+
+
+def _unknown_to(found: "list[Problem]", more: "list[Problem]") -> "list[Problem]":
+    """Those of `more` of which the same file was not found yet."""
+    known = {each.file for each in found}
+    return [each for each in more if each.file not in known]
+
+
+def _recorded(project: Here) -> "list[Problem]":
+    """What Dagster's event log says was there, and is not; nothing where there is no history."""
+    home = Path(os.environ.get(HOME_VARIABLE) or project.settings.root / HOME_NAME).expanduser()
+    if not (home / "dagster.yaml").exists():
+        return []
+    from embeddings_dagster.defs.home import project_instance
+    from embeddings_dagster.defs.lost import lost_versions
+
+    try:
+        with project_instance(project.settings) as instance:
+            return lost_versions(instance, project.store, project.settings)
+    except Exception as error:  # of whatever storage it has: the store was verified all the same
+        note(f"Dagster's event log in {home} could not be compared: {error}", style="yellow")
+        return []
+
+
+def _say_problems(problems: "list[Problem]", *, as_json: bool) -> None:
     if as_json:
         say_json([problem._asdict() for problem in problems])
     elif not problems:
         say("everything is as it was committed", style="green")
     else:
-        columns = [Column("dataset"), Column("batch"), Column("file", fold=True), Column("what is wrong", fold=True),
-                   Column("what to do", fold=True)]  # fmt: skip
+        columns = [Column("dataset"), Column("batch"), Column("file", fold=True), Column("rows"),
+                   Column("what is wrong", fold=True), Column("what to do", fold=True)]  # fmt: skip
         say_table(columns, problems)
-    if problems:
-        raise typer.Exit(1)

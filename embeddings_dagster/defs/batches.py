@@ -87,6 +87,7 @@ def _attempt(
                     stop,
                     retry_failed=config.retry_failed,
                     force=config.force,
+                    heal=config.heal,
                     download=config.download,
                 ),
                 key,

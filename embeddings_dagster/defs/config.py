@@ -15,6 +15,7 @@ class StageConfig(dg.Config):
 
     retry_failed: bool = Field(default=False, description="Try recorded failures again, also those that will not heal.")
     force: bool = Field(default=False, description="Make every row anew, present or not.")
+    heal: bool = Field(default=False, description="Make the rows anew that lie in damaged files, and no others.")
     download: bool | None = Field(default=None, description="Fetch the pictures of catalogues that are not here.")
 
 
@@ -22,6 +23,7 @@ class RefreshConfig(dg.Config):
     """Run config of an index or the catalogue."""
 
     force: bool = Field(default=False, description="Plan every row anew, whatever there is.")
+    heal: bool = Field(default=False, description="Make the segments of an index anew of which a file is damaged.")
 
 
 class EncodeConfig(StageConfig):

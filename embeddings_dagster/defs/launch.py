@@ -39,6 +39,7 @@ class Options:
     batch_size: int | None = None
     retry_failed: bool = False
     force: bool = False
+    heal: bool = False
     download: bool | None = None
 
 
@@ -89,7 +90,7 @@ class Launcher:
 
     def indexes(self, options: Options | None = None) -> Outcome:
         """Bring the indexes and the catalogue up to date; with `force`, every row of them is planned anew, and
-        the catalogue made from nothing.
+        the catalogue made from nothing; with `heal`, segments of indexes are made anew that are damaged.
 
         Raises:
             Stopped: told to stop; each of them is as it was, or current.
@@ -97,7 +98,7 @@ class Launcher:
         """
         options = options or Options()
         assets = [*map(index_name, self._models(options)), ASSET]
-        config = {name: {"config": {"force": options.force}} for name in assets}
+        config = {name: {"config": {"force": options.force, "heal": options.heal}} for name in assets}
         return self._execute(REFRESH_INDEXES, assets, config, {}, ())
 
     def drop_removed(self) -> list[str]:
@@ -186,7 +187,7 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 def batch_config(models: Sequence[str], options: Options) -> dict[str, object]:
     """Run config of the assets of a batch."""
-    stage: dict[str, object] = {"retry_failed": options.retry_failed, "force": options.force}
+    stage: dict[str, object] = {"retry_failed": options.retry_failed, "force": options.force, "heal": options.heal}
     if options.download is not None:
         stage["download"] = options.download
     given = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}

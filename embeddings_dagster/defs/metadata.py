@@ -33,6 +33,7 @@ def account_metadata(account: Account) -> Metadata:
         "reasons": dg.MetadataValue.json(dict(account.reasons)),
         "removed": dg.MetadataValue.int(account.removed),
         "reused": dg.MetadataValue.int(account.reused),
+        "dataset": dg.MetadataValue.text(account.dataset),
         "version": dg.MetadataValue.int(account.version),
         "content": dg.MetadataValue.text(account.content),
         "seconds": dg.MetadataValue.float(account.seconds),

@@ -127,7 +127,7 @@ def index_asset(project: Project, name: str) -> dg.AssetsDefinition:
         try:
             with stop_on_signals() as stop:
                 log = project.watch.log or context.log.info
-                stage = project.stage_context(context.run.run_id, log, stop, force=config.force)
+                stage = project.stage_context(context.run.run_id, log, stop, force=config.force, heal=config.heal)
                 report = refresh_index(stage, name)
                 if report.generation is not None:
                     switch_when_ready(stage, name)

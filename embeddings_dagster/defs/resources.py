@@ -58,6 +58,7 @@ class Project:
         *,
         retry_failed: bool = False,
         force: bool = False,
+        heal: bool = False,
         download: bool | None = None,
     ) -> StageContext:
         """What a stage is given for one run."""
@@ -70,6 +71,7 @@ class Project:
             stop=stop,
             retry_failed=retry_failed,
             force=force,
+            heal=heal,
             download=download,
         )
 

@@ -26,6 +26,7 @@ from embeddings_dagster.store.hashed import Hashed
 from embeddings_dagster.store.litter import EXPORTING
 from embeddings_dagster.store.steps import reached
 
+SEALED = ', "self_sha256": "'  # what stands before the seal of a description
 ABANDONED = 24 * 3600  # seconds after which what a killed export left is taken away by the next one
 
 
@@ -59,9 +60,16 @@ class Staging:
             file.write(b"\n")
 
     def describe(self, **said: Any) -> None:
-        """Write the description: what is said, and every file there is with its sha256. The last of all files."""
+        """Write the description: what is said, and every file there is with its sha256. The last of all files; the
+        last it says is the sha256 of all that it says before, so that a change in it is found, too."""
         names = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in self._files.items()}
-        self.write_json(self.target.description, {**said, **_made(self.target, names, complete=True)})
+        whole = {**said, **_made(self.target, names, complete=True)}
+        with self.writing(self.target.description) as file:
+            held = ""
+            for chunk in json.JSONEncoder(allow_nan=False).iterencode(whole):
+                file.write(held.encode("ascii"))
+                held = chunk  # in the end the closing brace
+            file.write(f'{SEALED}{file.sha256}"{held}\n'.encode("ascii"))
 
     def put_in_place(self) -> tuple[ExportedFile, ...]:
         """Let the export take the place of the one before."""

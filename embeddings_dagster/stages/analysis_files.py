@@ -47,6 +47,7 @@ class AnalysisManifest:
     state: str
     told: Mapping[str, Any]
     files: Mapping[str, StoredFile]
+    name: str = ""  # whose it is; the first releases did not say
     self_sha256: str = ""
 
     def to_document(self) -> dict[str, Any]:
@@ -64,7 +65,8 @@ class AnalysisManifest:
         """The manifest in a sealed document."""
         return cls(
             **{
-                **{name: document[name] for name in cls.__slots__},
+                **{name: document[name] for name in cls.__slots__ if name != "name"},
+                "name": document.get("name", ""),
                 "previous": document["previous"] and Previous(**document["previous"]),
                 "created_at": datetime.fromisoformat(document["created_at"]),
                 "files": {name: StoredFile(**each) for name, each in document["files"].items()},
@@ -77,13 +79,20 @@ class Analysis(GenerationChain[AnalysisManifest]):
 
     def __init__(self, store: Store, name: str, remedy: str = REMEDY) -> None:
         """`remedy`: what to do about a damaged file; it may name the `{folder}`."""
-        super().__init__(store, f"{ROOT}/{name}", f"analysis {name}", AnalysisManifest.from_document)
+        super().__init__(store, f"{ROOT}/{name}", f"analysis {name}", self._of_document)
         self.name = name
         self.remedy = remedy.format(folder=self.folder)
 
     def files(self, manifest: AnalysisManifest) -> set[str]:
         """The path of every file of a generation."""
         return {self.path(each.file) for each in manifest.files.values()}
+
+    def _of_document(self, document: Mapping[str, Any]) -> AnalysisManifest:
+        """Raises ValueError where it is the manifest of another analysis."""
+        manifest = AnalysisManifest.from_document(document)
+        if manifest.name not in ("", self.name):
+            raise ValueError(f"it is of the analysis {manifest.name}")
+        return manifest
 
     def write_table(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StoredFile:
         """Put a table into the store, as a part with checksums."""
@@ -145,7 +154,7 @@ class Analysis(GenerationChain[AnalysisManifest]):
         Raises:
             CommitConflict: `base` is no longer the newest; what was written for this one is discarded.
         """
-        following = AnalysisManifest(0, None, now(), run_id, state, told, files)
+        following = AnalysisManifest(0, None, now(), run_id, state, told, files, self.name)
         try:
             manifest = self.commit(base, following)
         except CommitConflict:

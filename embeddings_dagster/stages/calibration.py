@@ -25,6 +25,7 @@ from embeddings_dagster.stages.calibration_sample import sample
 from embeddings_dagster.stages.context import StageContext
 from embeddings_dagster.stages.opened import workshop
 from embeddings_dagster.store import Store, Versions
+from embeddings_dagster.store.linked import placed
 
 RECORD = 1  # the number of the one version that a calibration has
 CHUNK = 2**20
@@ -122,8 +123,15 @@ def read_calibration(versions: Versions) -> Calibration | None:
     """
     if RECORD not in versions.numbers():
         return None
-    record = versions.read(RECORD)
-    return Calibration(record["digest"], record["files"], record["contents"])
+    inside = versions.folder.removesuffix("manifests")
+
+    def parse(record: Mapping[str, Any]) -> Calibration:
+        found = Calibration(record["digest"], record["files"], record["contents"])
+        if not all(path.startswith(inside) for path in found.hashes()):
+            raise ValueError(f"it names files outside of {inside}")
+        return found
+
+    return placed(versions.read(RECORD), versions.path(RECORD), parse, model=inside.split("/")[1])
 
 
 def _is_int8(model: ModelSettings) -> bool:
@@ -172,20 +180,44 @@ def _commit(context: StageContext, name: str, key: str, digest: str) -> None:
     for each, path in files.items():
         with (here / each).open("rb") as source, store.files.writing(path) as target:
             shutil.copyfileobj(source, target, CHUNK)
+    try:
+        _create(context, name, calibration_chain(store, name, key), here, files)
+    except CommitConflict:
+        for path in files.values():
+            with suppress(OSError):  # what cannot be removed now is nobody's
+                store.files.delete(path)
+
+
+def _create(context: StageContext, name: str, versions: Versions, here: Path, files: Mapping[str, str]) -> None:
     record = {
         "model": name,
-        "digest": digest,
+        "digest": here.name,
         "files": files,
         "contents": read_contents(here),
         "created_at": now().isoformat(),
         "run_id": context.run_id,
     }
-    try:
-        calibration_chain(store, name, key).create(RECORD, record)
-    except CommitConflict:
-        for path in files.values():
-            with suppress(OSError):  # what cannot be removed now is nobody's
-                store.files.delete(path)
+    versions.create(RECORD, record)
+
+
+def commit_record(context: StageContext, name: str, versions: Versions, here: Path) -> None:
+    """Create the record of a calibration anew, of the files that lie in the store and those in the cache, `here`.
+
+    Raises:
+        CorruptFile: one of them is not in the store.
+    """
+    store, contents = context.store, read_contents(here)
+    inside = f"{versions.folder.removesuffix('manifests')}files"
+    files = {}
+    for each in FILES:
+        stored = (f"{inside}/{name}" for name in store.files.names(inside) if Path(name).suffix == Path(each).suffix)
+        for path in stored:
+            with suppress(CorruptFile):
+                store.checked.check(path, contents["files"][each], again=True)
+                files[each] = path
+        if each not in files:
+            raise CorruptFile(f"{store.files.url(inside)} has no {each} of the calibration {here.name[:12]}")
+    _create(context, name, versions, here, files)
 
 
 def _fetch(store: Store, calibration: Calibration, target: Path) -> None:

@@ -78,7 +78,8 @@ def carry_out(context: StageContext, job: Job) -> Account:
 
 
 def _once(context: StageContext, job: Job, started: float) -> Account:
-    writer = job.chain.writer(job.table, run_id=context.run_id, label=job.label, heal=context.force)
+    heal = context.force or context.heal
+    writer = job.chain.writer(job.table, run_id=context.run_id, label=job.label, heal=heal)
     past = writer.failed()
     present = {key: input_hash for key, input_hash in writer.present().items() if key not in job.outdated}
     todo = plan(job.wanted, present, past, retry_failed=context.retry_failed, force=context.force)

@@ -91,6 +91,8 @@ class _Refresh:
         base = self._catalogue.latest()
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, DATASET, consumed)
+        for fault in inputs.faults.values():
+            self._context.log(f"the catalogue keeps a batch as it was taken in: {fault}")
         changes = compare_batches(inputs.states, consumed)
         origin = self._origin(base)
         if not changes and (base is None or origin is not None):

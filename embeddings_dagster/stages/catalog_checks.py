@@ -95,6 +95,7 @@ def catalog_rows_equal_live_rows(store: Store) -> CheckResult:
     catalogue = Catalogue(store)
     base = catalogue.latest()
     inputs = resolve_inputs(store, DATASET, {})
+    inputs.require_told()
     store.cache.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(dir=store.cache) as folder, index_state(Path(folder) / "check.sqlite") as state:

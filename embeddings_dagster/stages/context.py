@@ -18,7 +18,8 @@ class StageContext:
     """One run's view of the project.
 
     `log` takes plain lines. `progress` is told (stage and batch, images done, images to do) as work proceeds.
-    `retry_failed` tries recorded failures again, `force` makes every row anew. `download`: whether to fetch pictures
+    `retry_failed` tries recorded failures again, `force` makes every row anew, `heal` those
+    that lie in damaged files, and no others. `download`: whether to fetch pictures
     that are not here; None: as the settings say.
     """
 
@@ -30,6 +31,7 @@ class StageContext:
     stop: threading.Event = field(default_factory=threading.Event)
     retry_failed: bool = False
     force: bool = False
+    heal: bool = False
     download: bool | None = None
 
     def check_stop(self) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embeddings_dagster.encoders import ModelIdentity, unit_length
-from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, StoreError
+from embeddings_dagster.errors import CommitConflict, CorruptFile, CountsDoNotReconcile, StoreError
 from embeddings_dagster.index import (
     Block,
     GenerationManifest,
@@ -119,40 +119,67 @@ class _Refresh:
             return self._report(base, _waiting(base, self._generations.model))
         consumed = base.consumed if base else {}
         inputs = resolve_inputs(self._store, dataset(self._generations.model, self._identity), consumed)
+        for fault in inputs.faults.values():
+            self._context.log(f"{self._generations.model}_index keeps a batch as it was taken in: {fault}")
         changes = compare_batches(inputs.states, consumed)
+        origin = self._origin(base)
         rows = base.rows if base else 0
-        if not changes and not self._context.force:
+        if not changes and origin is base and not self._context.force:
             return self._report(base, inputs.statistics("rows", rows, inputs.offered - rows, Settled()))
         with index_state(path) as state:
             if self._context.force:
                 state.clear()
-            read = self._take_in(state, base, inputs, changes)
+            read = self._take_in(state, base, origin, inputs, changes)
             settled = state.settle(inputs.newest())
-            following = self._following(inputs, self._write(state, base, inputs, settled))
-            counted = self._counted(state, inputs, settled, base, following)
+            following = self._following(inputs, self._write(state, origin, inputs, settled))
+            counted = self._counted(state, inputs, settled, origin, following)
             manifest = self._commit(base, following)
             state.mark(manifest.self_sha256)
         return self._report(manifest, counted, settled, batches_read=read)
 
+    def _origin(self, base: GenerationManifest | None) -> GenerationManifest | None:
+        """The generation to begin from: `base`, or where it is to be healed and is damaged, that without what is."""
+        if base is None or not self._context.heal:
+            return base
+        sound = tuple(segment for segment in base.segments if self._is_sound(segment))
+        return base if len(sound) == len(base.segments) else replace(base, segments=sound)
+
+    def _is_sound(self, segment: SegmentEntry) -> bool:
+        try:
+            for file, sha256 in segment.hashes().items():
+                self._store.checked.check(self._generations.path(file), sha256, again=True)
+        except CorruptFile as error:
+            self._context.log(f"a segment of {segment.live:,} rows is made anew: {error}")
+            return False
+        return True
+
     def _take_in(
-        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, changes: BatchChanges
+        self,
+        state: IndexState,
+        base: GenerationManifest | None,
+        origin: GenerationManifest | None,
+        inputs: Inputs,
+        changes: BatchChanges,
     ) -> int:
         """Bring the state's offers up to date; returns how many batches were read."""
 
         def restore() -> None:
-            assert base is not None, "only a state that begins from a generation is restored"
-            take_generation(self._generations, base, state)
+            assert origin is not None, "only a state that begins from a generation is restored"
+            take_generation(self._generations, origin, state)
 
+        if origin is not base:  # what is remembered of `base` has rows that are not there any more
+            state.clear()
         mark = base.self_sha256 if base else None
         take = partial(take_offers, inputs, state=state)
         return take_in(self._context, state, inputs, changes, mark=mark, restore=restore, take=take)
 
     def _write(
-        self, state: IndexState, base: GenerationManifest | None, inputs: Inputs, settled: Settled
+        self, state: IndexState, origin: GenerationManifest | None, inputs: Inputs, settled: Settled
     ) -> tuple[SegmentEntry, ...]:
         """Write what is new; returns the segments of the next generation."""
+        segments = origin.segments if origin else ()
         try:
-            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in (base.segments if base else ()))
+            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in segments)
             return (*(segment for segment in kept if segment), *self._new_segments(state, inputs))
         except BaseException:
             self._take_back()
@@ -219,12 +246,12 @@ class _Refresh:
         state: IndexState,
         inputs: Inputs,
         settled: Settled,
-        base: GenerationManifest | None,
+        origin: GenerationManifest | None,
         following: GenerationManifest,
     ) -> Statistics:
         """The statistics of what is about to be committed; what is written is taken back where they do not add up."""
         try:
-            expected = (base.rows if base else 0) + settled.inserted - settled.removed
+            expected = (origin.rows if origin else 0) + settled.inserted - settled.removed
             require_handed_over(inputs.stage, "", "rows", expected, following.rows)
             return inputs.statistics("rows", following.rows, state.superseded(), settled)
         except CountsDoNotReconcile:

@@ -63,6 +63,7 @@ def index_rows_equal_live_rows(store: Store, model: str, identity: ModelIdentity
     generations = Generations(store, model, identity.fp12)
     base = generations.latest()
     inputs = resolve_inputs(store, dataset(model, identity), {})
+    inputs.require_told()
     store.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.cache) as folder, index_state(Path(folder) / "check.sqlite") as state:
         if base is not None:

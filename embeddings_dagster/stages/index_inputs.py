@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -21,12 +21,14 @@ BLOCK = 65_536  # rows turned into Python objects at a time
 @dataclass(frozen=True)
 class Inputs:
     """The resolved versions of all batches: whatever is committed meanwhile waits for the next refresh. `offered`: how
-    many rows they have by their manifests."""
+    many rows they have by their manifests. `faults`: why what a batch has now cannot be told; such a one stays as it
+    was taken in, and holds up no other."""
 
     store: Store
     dataset: str
     states: Mapping[str, Consumed]
     offered: int
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -42,6 +44,13 @@ class Inputs:
         chain = self.store.chain(self.dataset, batch)
         return chain, chain.get(self.states[batch].version)
 
+    def require_told(self) -> None:
+        """Raises:
+        CorruptFile: what a batch has now cannot be told, for a manifest of it is damaged.
+        """
+        for fault in self.faults.values():
+            raise CorruptFile(fault)
+
     def digest(self) -> str:
         """A short text that differs when any of the versions does, or their order."""
         text = "\n".join(f"{batch} {state}" for batch, state in sorted(self.states.items()))
@@ -52,17 +61,19 @@ class Inputs:
         require_handed_over(self.stage, batch, "rows", manifest.counts.ok, taken)
 
     def statistics(self, unit: str, placed: int, superseded: int, settled: Settled) -> Statistics:
-        """Everything that is offered is placed, or superseded by another batch that has the same image.
+        """Everything that is offered is placed, or superseded by another batch that has the same image. Of a batch
+        whose manifest is damaged nobody can tell what it offers: where there is one, what is found is the total.
 
         Raises:
             CountsDoNotReconcile: it is neither.
         """
         written = settled.inserted + settled.updated
+        superseded = max(superseded, 0) if self.faults else superseded
         return Statistics(
             stage=self.stage,
             where="",
             unit=unit,
-            total=self.offered,
+            total=placed + superseded if self.faults else self.offered,
             processed=written,
             skipped=placed - written + superseded,
             failed=0,
@@ -75,21 +86,23 @@ def resolve_inputs(store: Store, dataset: str, consumed: Mapping[str, Consumed])
     """Resolve every batch of a dataset of embeddings. Reads no rows, and failures only where a version is new.
 
     Raises:
-        CorruptFile: what a batch has now cannot be told, for a manifest of it is damaged.
+        CorruptFile: the ledger, which orders batches, is damaged.
     """
     order = _order(store)
-    states = {}
+    states, faults = {}, {}
     offered = 0
     for batch, head in store.heads(dataset).by_batch.items():
+        before = consumed.get(batch)
         if head.fault:
-            raise CorruptFile(head.fault)
-        if head.version:
-            before = consumed.get(batch)
+            faults[batch] = head.fault
+            if before is not None:
+                states[batch] = before
+        elif head.version:
             known = before is not None and (before.version, before.content) == (head.version, head.content)
             failed = before.failed if before and known else _failed(store, dataset, batch, head)
             states[batch] = Consumed(head.version, head.content, failed, order.get(batch, ""))
             offered += head.counts.ok
-    return Inputs(store, dataset, states, offered)
+    return Inputs(store, dataset, states, offered, faults)
 
 
 def _failed(store: Store, dataset: str, batch: str, head: Head) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -17,7 +17,8 @@ from embeddings_dagster.encoders.files import is_folder
 from embeddings_dagster.errors import CommitConflict, ModelError
 from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.account import now
-from embeddings_dagster.store import Store, Versions
+from embeddings_dagster.store import Previous, Store, Versions
+from embeddings_dagster.store.linked import placed
 
 RACES = 5
 
@@ -72,7 +73,7 @@ class Hold:
 
 def records(store: Store, name: str) -> list[ModelRecord]:
     """Every fingerprint that was registered for a model, oldest first."""
-    body = _read(registry(store, name))
+    body = _read(store, name)
     return [_record(name, entry, body["serving"]) for entry in body["records"]]
 
 
@@ -83,7 +84,7 @@ def serving(store: Store, name: str) -> ModelRecord | None:
 
 def held(store: Store, name: str) -> Hold | None:
     """The hold on what serves, if there is one."""
-    found = _read(registry(store, name)).get("held")
+    found = _read(store, name).get("held")
     return Hold(found["against"], datetime.fromisoformat(found["since"])) if found else None
 
 
@@ -131,8 +132,30 @@ def registry(store: Store, name: str) -> Versions:
     return Versions(store.files, f"models/{name}/manifests", f"registry of model {name}")
 
 
-def _read(versions: Versions) -> Body:
-    return versions.newest(versions.read) or {"version": 0, "serving": None, "records": []}
+def _read(store: Store, name: str) -> Body:
+    newest = registry(store, name).newest(lambda number: read_version(store, name, number))
+    return newest.body if newest else {"version": 0, "serving": None, "records": []}
+
+
+class RegistryVersion(NamedTuple):
+    """One version of a registry, as it was committed."""
+
+    body: Body
+    previous: Previous | None
+    self_sha256: str
+
+
+def read_version(store: Store, name: str, number: int) -> RegistryVersion:
+    """One version. Raises MissingFile, CorruptFile, FormatTooNew."""
+    versions = registry(store, name)
+
+    def parse(document: Mapping[str, Any]) -> RegistryVersion:
+        for entry in document["records"]:
+            _record(name, entry, document["serving"])
+        previous = document["previous"]
+        return RegistryVersion(dict(document), previous and Previous(**previous), document["self_sha256"])
+
+    return placed(versions.read(number), store.files.url(versions.path(number)), parse, model=name, version=number)
 
 
 def _record(name: str, entry: Mapping[str, Any], serves: str | None) -> ModelRecord:
@@ -151,7 +174,7 @@ def change_registry(store: Store, name: str, change: Callable[[Body], None]) -> 
     """
     versions = registry(store, name)
     for race in range(RACES):
-        base = _read(versions)
+        base = _read(store, name)
         body, before = _changeable(base), _changeable(base)
         change(body)
         if body == before:

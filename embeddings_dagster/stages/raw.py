@@ -6,7 +6,7 @@ A record is taken only if it is the one that was listed, so that a row is of one
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from embeddings_dagster.stages.opened import opened_source, workshop
 from embeddings_dagster.stages.parallel import ordered_map
 from embeddings_dagster.stages.plan import Plan
 from embeddings_dagster.stages.statistics import require_handed_over
-from embeddings_dagster.store import tables
+from embeddings_dagster.store import LedgerBatch, tables
 
 STAGE = "raw_images"
 MOST_REGIONS = 2**15 - 1  # their numbers have 16 bits
@@ -42,29 +42,16 @@ def run_raw(context: StageContext, batch: str) -> Account:
         CountsDoNotReconcile: the ledger counts other images than it lists; see also `carry_out`.
     """
     source_name = ids.source_of(batch)
-    ledger = context.store.ledger(source_name)
-    manifest = ledger.latest()
-    if manifest is None or batch not in manifest.batches:
-        raise UnknownItem(f"no batch {batch!r} in the ledger of source {source_name!r}; `embeddings status` lists them")
-    entry = manifest.batches[batch]
-    listed = ledger.rows(manifest, batch)
-    fields = fields_of(context.settings, source_name)
-    live = [row for row in listed.to_pylist() if not row["removed_at"]]
-    rows = {ids.image_id(source_name, row["local_id"], row["ordinal"]): row for row in live}
+    entry, rows = listed(context, batch)
     require_handed_over(STAGE, batch, "images", entry.live, len(rows))
+    fields = fields_of(context.settings, source_name)
     # A batch that is all tombstones is emptied even when the settings have forgotten its source.
     source = _open(context, source_name) if rows else None
 
     def make(plan: Plan) -> Iterator[Made]:
-        todo = [image_id for image_id in rows if image_id in plan.images]
-        if not todo:
-            return
-        assert source is not None, "a batch with work to do has rows"
-        asked = pa.Table.from_pylist([rows[image_id] for image_id in todo], schema=tables.LEDGER)
-        records = source.records(batch, asked)
-        with workshop(context.settings) as pictures:
-            work = _Work(source, pictures, batch, fields, context.run_id, records)
-            yield from ordered_map(lambda each: work.make(each, rows[each]), todo, threads=source.threads)
+        if todo := [image_id for image_id in rows if image_id in plan.images]:
+            assert source is not None, "a batch with work to do has rows"
+            yield from _made(context, source, batch, {image_id: rows[image_id] for image_id in todo})
 
     return carry_out(
         context,
@@ -79,6 +66,41 @@ def run_raw(context: StageContext, batch: str) -> Account:
             unit="images",
         ),
     )
+
+
+def attempt(context: StageContext, batch: str, images: Collection[str]) -> dict[str, ItemError]:
+    """What making the rows of some images anew would fail with, by image; nothing is written.
+
+    Raises:
+        UnknownItem, SourceError: as `run_raw` does.
+    """
+    _, rows = listed(context, batch)
+    wanted = {image_id: rows[image_id] for image_id in sorted(images) if image_id in rows}
+    made = _made(context, _open(context, ids.source_of(batch)), batch, wanted) if wanted else ()
+    return {each.image_id: each.errors[0] for each in made if each.errors}
+
+
+def listed(context: StageContext, batch: str) -> tuple[LedgerBatch, dict[str, LedgerRow]]:
+    """A batch in the ledger of its source, and the rows of its live images, by id.
+
+    Raises:
+        UnknownItem: it is not there.
+    """
+    source_name = ids.source_of(batch)
+    ledger = context.store.ledger(source_name)
+    manifest = ledger.latest()
+    if manifest is None or batch not in manifest.batches:
+        raise UnknownItem(f"no batch {batch!r} in the ledger of source {source_name!r}; `embeddings status` lists them")
+    live = (row for row in ledger.rows(manifest, batch).to_pylist() if not row["removed_at"])
+    return manifest.batches[batch], {ids.image_id(source_name, row["local_id"], row["ordinal"]): row for row in live}
+
+
+def _made(context: StageContext, source: Source, batch: str, rows: Mapping[str, LedgerRow]) -> Iterator[Made]:
+    records = source.records(batch, pa.Table.from_pylist(list(rows.values()), schema=tables.LEDGER))
+    with workshop(context.settings) as pictures:
+        fields = fields_of(context.settings, ids.source_of(batch))
+        work = _Work(source, pictures, batch, fields, context.run_id, records)
+        yield from ordered_map(lambda each: work.make(each, rows[each]), list(rows), threads=source.threads)
 
 
 def input_hash(row: LedgerRow, fields: Fields) -> str:

@@ -6,10 +6,11 @@ A panel whose box is no box fails alone: the page and its other panels are made,
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from embeddings_dagster import ids
-from embeddings_dagster.errors import EmptyRegion, ItemError, RawChanged, UnknownItem
+from embeddings_dagster.errors import CorruptFile, EmptyRegion, ItemError, RawChanged, UnknownItem
 from embeddings_dagster.ids import Key
 from embeddings_dagster.images import RgbImage, Workshop, recipe, usable_cores
 from embeddings_dagster.sources import Picture, Source
@@ -61,15 +62,7 @@ def run_rgb(context: StageContext, batch: str) -> Account:
         todo = [image_id for image_id in rows if image_id in plan.images]
         if not todo:
             return
-        name = ids.source_of(batch)
-        source = opened_source(
-            context.settings,
-            name,
-            download=context.download,
-            retry_failed=context.retry_failed,
-            fetched_before=True,
-            stop=context.stop,
-        )
+        source = _open(context, batch)
         threads = usable_cores()
         with workshop(context.settings) as pictures:
             yield from ordered_map(
@@ -95,6 +88,44 @@ def run_rgb(context: StageContext, batch: str) -> Account:
     )
 
 
+def attempt(context: StageContext, batch: str, rows: Mapping[str, RawRow]) -> dict[str, ItemError]:
+    """Which pictures of some raw rows cannot be read as they were hashed, by image; nothing is written.
+
+    Raises:
+        UnknownItem, SourceError: the source is not there.
+    """
+    source = _open(context, batch)
+    most = decode_rules(context.settings).max_bytes
+    found: dict[str, ItemError] = {}
+    for image_id, row in rows.items():
+        try:
+            _read(source, row, most)
+        except ItemError as error:
+            found[image_id] = error
+    return found
+
+
+def _open(context: StageContext, batch: str) -> Source:
+    return opened_source(
+        context.settings,
+        ids.source_of(batch),
+        download=context.download,
+        retry_failed=context.retry_failed,
+        fetched_before=True,
+        stop=context.stop,
+    )
+
+
+def _read(source: Source, row: RawRow, most: int) -> bytes:
+    """The bytes of a picture, which are those that were hashed. Raises ItemError."""
+    image_id = str(row["image_id"])
+    _, local_id, ordinal = ids.parse_image_id(image_id)
+    data = source.read(Picture(local_id, ordinal, str(row["location"])), most)
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise RawChanged(f"{image_id}: the file changed since it was hashed; run again to take the new one")
+    return data
+
+
 def _other_texts(context: StageContext, batch: str, rows: Iterable[RawRow]) -> frozenset[Key]:
     """The regions whose text is not the one that raw has now: texts are carried along and decide no pixel."""
     if context.force:  # all is made anew, and what is there may be damaged
@@ -104,8 +135,15 @@ def _other_texts(context: StageContext, batch: str, rows: Iterable[RawRow]) -> f
     head = chain.head()
     if head is None:
         return frozenset()
-    found = chain.rows(head, ("image_id", "region", "text")).to_pylist()
-    carried = {Key(row["image_id"], row["region"]): row["text"] for row in found}
+    carried = {}
+    for part in head.parts:
+        try:
+            found = chain.rows(replace(head, parts=(part,)), ("image_id", "region", "text")).to_pylist()
+        except CorruptFile:
+            if not context.heal:  # then its rows are made anew
+                raise
+        else:
+            carried.update({Key(row["image_id"], row["region"]): row["text"] for row in found})
     return frozenset(key for key, text in carried.items() if key in texts and texts[key] != text)
 
 
@@ -148,13 +186,9 @@ def _pixels(row: RawRow) -> int:
 
 def _make(source: Source, pictures: Workshop, version: str, row: RawRow, run_id: str) -> Made:
     image_id = str(row["image_id"])
-    _, local_id, ordinal = ids.parse_image_id(image_id)
     regions = list(_regions(row))
     try:
-        data = source.read(Picture(local_id, ordinal, str(row["location"])), pictures.rules.max_bytes)
-        if hashlib.sha256(data).hexdigest() != row["sha256"]:
-            raise RawChanged(f"{image_id}: the file changed since it was hashed; run again to take the new one")
-        picture = pictures.to_rgb(data)
+        picture = pictures.to_rgb(_read(source, row, pictures.rules.max_bytes))
     except ItemError as error:
         return failed_image(image_id, [region.number for region in regions], error)
     return Made(

@@ -1,105 +1,119 @@
 """Is everything committed still what was committed: rows and ledgers (the store's own), indexes, the catalogue,
-analyses, registries and calibrations of models.
+analyses, registries and calibrations of models; and is nothing gone that something else says there was?
 
 Trusts nothing that is remembered, reports all it finds, and raises for none of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, TypeVar
 
 from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.errors import StoreError
-from embeddings_dagster.index import Generations
+from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.stages.analyses import analyses
 from embeddings_dagster.stages.analysis_files import ROOT as ANALYSES
 from embeddings_dagster.stages.analysis_files import Analysis
-from embeddings_dagster.stages.calibration import calibrations, read_calibration
-from embeddings_dagster.stages.models import registry
-from embeddings_dagster.store import Problem, Store, Versions
+from embeddings_dagster.stages.catalog_rows import DATASET
+from embeddings_dagster.stages.verify_consumed import lost_batches
+from embeddings_dagster.stages.verify_models import model_problems
+from embeddings_dagster.store import Problem, Store
+from embeddings_dagster.store.checked import told as in_words
+from embeddings_dagster.store.generations import GenerationChain
+from embeddings_dagster.store.linked import chained
+from embeddings_dagster.store.verify import ALL, REPAIR, SUPERSEDED
 
-REMAKE_CATALOGUE = "delete the folder {folder} and run again: the catalogue is made anew from raw_images"
-REMAKE = "delete the folder {folder} and run again: the index is made anew from the embeddings"
-RESTORE = "restore it from a backup, or delete it and run again"
-RECALIBRATE = "restore it from a backup, or raise `calibration` of the model in the settings and run again"
+FROM_EMBEDDINGS = REPAIR.format("the embeddings")
+FROM_RAW = REPAIR.format("raw_images")
+
+Manifest = TypeVar("Manifest", bound=Any)
 
 
 def verify(store: Store) -> list[Problem]:
     """All that is damaged or missing; empty when everything is as it was committed."""
     found = store.verify()
-    for model in store.files.folders("indexes"):
-        for fp12 in store.files.folders(f"indexes/{model}"):
-            found += _index_problems(store, Generations(store, model, fp12))
+    for generations in indexes(store):
+        found += _index_problems(store, generations)
     found += _catalogue_problems(Catalogue(store))
     for analysis in analyses(store):
         found += _analysis_problems(analysis)
-    for model in store.files.folders("models"):
-        found += [Problem("models", model, file, reason, RESTORE) for file, reason in _damaged(registry(store, model))]
-        found += _calibration_problems(store, model)
-    return found
+    return found + model_problems(store)
+
+
+def indexes(store: Store) -> Iterator[Generations]:
+    """The index of every fingerprint of every model."""
+    for model in store.files.folders("indexes"):
+        for fp12 in store.files.folders(f"indexes/{model}"):
+            yield Generations(store, model, fp12)
 
 
 def _index_problems(store: Store, generations: Generations) -> Iterator[Problem]:
-    remedy = REMAKE.format(folder=generations.folder)
-    damaged = dict(_damaged(generations.versions))
-    for path, reason in damaged.items():
-        yield Problem("indexes", generations.model, path, reason, remedy)
-    hashes: dict[str, str] = {}
-    needed: set[str] = set()
-    for number in generations.numbers():
-        if generations.versions.path(number) not in damaged:
-            files = {path: sha for entry in generations.get(number).segments for path, sha in entry.hashes().items()}
-            hashes |= files
-            needed = set(files)  # those of the newest in the end; older ones may have gone with `gc`
-    for file, sha256 in hashes.items():
-        path = generations.path(file)
-        if file in needed or store.files.stat(path):
-            try:
-                store.checked.check(path, sha256, again=True)
-            except (StoreError, OSError) as error:
-                yield Problem("indexes", generations.model, path, str(error), remedy)
+    place = ("indexes", generations.model)
+    versions = yield from _chain_problems(generations, place, FROM_EMBEDDINGS)
+    told = {number: _files_of_index(generations, manifest) for number, manifest in versions.items()}
+    yield from _file_problems(generations, place, told, FROM_EMBEDDINGS)
+    if versions:
+        dataset = f"embeddings/{generations.model}/{generations.fp12}"
+        yield from lost_batches(store, dataset, versions[max(versions)].consumed, f"{generations.model}_index")
+
+
+def _files_of_index(generations: Generations, manifest: GenerationManifest) -> dict[str, tuple[str, str]]:
+    """The sha256 and the rows, in words, of each file of a generation, by path."""
+    return {
+        generations.path(file): (sha256, f"{segment.rows:,} rows")
+        for segment in manifest.segments
+        for file, sha256 in segment.hashes().items()
+    }
 
 
 def _catalogue_problems(catalogue: Catalogue) -> Iterator[Problem]:
-    remedy = REMAKE_CATALOGUE.format(folder=catalogue.folder)
-    damaged = dict(_damaged(catalogue.versions))
-    for path, reason in damaged.items():
-        yield Problem("catalog", "", path, reason, remedy)
-    numbers = [number for number in catalogue.numbers() if catalogue.versions.path(number) not in damaged]
-    for number in numbers:
-        try:
-            manifest = catalogue.get(number)
-            path = catalogue.path(manifest.file)
-            if number == numbers[-1] or catalogue.store.files.stat(path):  # older ones may be on their way out
-                catalogue.store.checked.check(path, manifest.sha256, again=True)
-        except (StoreError, OSError) as error:
-            yield Problem("catalog", "", path, str(error), remedy)
+    place = ("catalog", "")
+    versions = yield from _chain_problems(catalogue, place, FROM_RAW)
+    told = {
+        number: {catalogue.path(each.file): (each.sha256, f"{each.rows:,} rows")} for number, each in versions.items()
+    }
+    yield from _file_problems(catalogue, place, told, FROM_RAW)
+    if versions:
+        yield from lost_batches(catalogue.store, DATASET, versions[max(versions)].consumed, "search_catalog")
 
 
 def _analysis_problems(analysis: Analysis) -> Iterator[Problem]:
-    damaged = dict(_damaged(analysis.versions))
-    for path, reason in damaged.items():
-        yield Problem(ANALYSES, analysis.name, path, reason, analysis.remedy)
-    numbers = [number for number in analysis.numbers() if analysis.versions.path(number) not in damaged]
-    for number in numbers[-1:]:  # older ones may be on their way out
-        for path, reason in analysis.faults(analysis.get(number), again=True).items():
-            yield Problem(ANALYSES, analysis.name, path, reason, analysis.remedy)
+    place = (ANALYSES, analysis.name)
+    versions = yield from _chain_problems(analysis, place, analysis.remedy)
+    told = {
+        number: {
+            analysis.path(each.file): (each.sha256, f"{each.rows:,} rows" if each.rows else "")
+            for each in manifest.files.values()
+        }
+        for number, manifest in versions.items()
+    }
+    yield from _file_problems(analysis, place, told, analysis.remedy)
 
 
-def _calibration_problems(store: Store, model: str) -> Iterator[Problem]:
-    for versions in calibrations(store, model):
-        damaged = list(_damaged(versions))
-        for path, reason in damaged:
-            yield Problem("models", model, path, reason, RECALIBRATE)
-        calibration = None if damaged else read_calibration(versions)
-        for path, sha256 in calibration.hashes().items() if calibration is not None else ():
+def _chain_problems(
+    chain: GenerationChain[Manifest], place: tuple[str, str], remedy: str
+) -> Generator[Problem, None, dict[int, Manifest]]:
+    """What is wrong with manifests; returns those that can be read."""
+    versions, faults = chained(chain.versions, chain.get)
+    newest = max(chain.numbers(), default=0)
+    for fault in faults:
+        needed = fault.number >= newest
+        yield Problem(*place, fault.path, ALL if needed else "", fault.reason, remedy if needed else SUPERSEDED)
+    return versions
+
+
+def _file_problems(
+    chain: GenerationChain[Any],
+    place: tuple[str, str],
+    told: Mapping[int, Mapping[str, tuple[str, str]]],
+    remedy: str,
+) -> Iterator[Problem]:
+    """What is wrong with files, `told` of each by generation. Those of older ones may have gone with `gc`."""
+    newest = max(told, default=0)
+    files = {path: said for number in sorted(told) for path, said in told[number].items()}
+    for path, (sha256, rows) in files.items():
+        needed = path in told[newest]
+        if needed or chain.store.files.stat(path):
             try:
-                store.checked.check(path, sha256, again=True)
+                chain.store.checked.check(path, sha256, again=True)
             except (StoreError, OSError) as error:
-                yield Problem("models", model, path, str(error), RECALIBRATE)
-
-
-def _damaged(versions: Versions) -> Iterator[tuple[str, str]]:
-    for number in versions.numbers():
-        try:
-            versions.read(number)
-        except (StoreError, OSError) as error:
-            yield versions.path(number), str(error)
+                yield Problem(*place, path, rows if needed else "", in_words(error), remedy if needed else SUPERSEDED)

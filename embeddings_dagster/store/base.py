@@ -26,13 +26,13 @@ class Base:
     lost_failures: bool = False
 
 
-def read_base(chain: "Chain", *, heal: bool) -> Base:
-    """The chain's head. With `heal`, what lies in damaged or missing files counts as absent.
+def read_base(chain: "Chain", manifest: Manifest | None, *, heal: bool) -> Base:
+    """What lies in a version, such as the chain's head. With `heal`, what is in damaged or missing files is absent.
 
     Raises:
-        CorruptFile, MissingFile: the head is damaged, and `heal` is not set.
+        CorruptFile, MissingFile: a file is damaged, and `heal` is not set.
     """
-    base = Base(chain.head())
+    base = Base(manifest)
     if base.manifest is None:
         return base
     for number, entry in enumerate(base.manifest.parts):

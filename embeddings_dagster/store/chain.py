@@ -15,6 +15,7 @@ from embeddings_dagster.errors import MissingFile, StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.files import Files
+from embeddings_dagster.store.linked import placed
 from embeddings_dagster.store.manifest import Manifest, PartEntry
 from embeddings_dagster.store.open_part import DEFAULT_LIMITS, PartLimits
 from embeddings_dagster.store.parts import Part
@@ -46,7 +47,9 @@ class Chain:
 
     def get(self, version: int) -> Manifest:
         """One version. Raises MissingFile, CorruptFile, FormatTooNew."""
-        return Manifest.from_document(self.versions.read(version))
+        url, document = self.store_files.url(self.versions.path(version)), self.versions.read(version)
+        place = {"dataset": self.dataset, "batch": self.batch, "version": version}
+        return placed(document, url, Manifest.from_document, **place)
 
     def rows(self, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
         """The live rows of a version. A version without rows gives the asked columns, empty.

@@ -18,6 +18,7 @@ CHUNK = 2**20
 TABLE = """create table if not exists checked (
     path text primary key, size integer, mtime_ns integer, identity text, sha256 text) without rowid"""
 FIND = "select size, mtime_ns, identity, sha256 from checked where path = ?"
+FORGET = "delete from checked where path = ?"
 REMEMBER = "insert or replace into checked values (?, ?, ?, ?, ?)"
 
 
@@ -46,6 +47,7 @@ class Checked:
             return handle
         try:
             if _sha256(handle) != sha256:
+                self._forget(path)  # rot that keeps size and time is found once, and then nobody's to read
                 raise CorruptFile(f"{self._files.url(path)} does not hold what was committed. {REMEDY}")
             handle.seek(0)
         except BaseException:
@@ -74,6 +76,11 @@ class Checked:
             self._known[path] = (stat, sha256)
         self._query(REMEMBER, (self._files.url(path), *stat, sha256))
 
+    def _forget(self, path: str) -> None:
+        with self._lock:
+            self._known.pop(path, None)
+        self._query(FORGET, (self._files.url(path),))
+
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         """One connection a query: nothing is held open that another process, or a fork, or `rm`, could upset."""
         try:
@@ -87,6 +94,11 @@ class Checked:
         except sqlite3.DatabaseError:  # not a database, or not whole
             self._database.unlink(missing_ok=True)
             return []
+
+
+def told(error: Exception) -> str:
+    """An error in words, for who is verifying already."""
+    return str(error).removesuffix(f" {REMEDY}")
 
 
 REMEDY = "Run `embeddings verify`: it lists all that is damaged, and what heals each."

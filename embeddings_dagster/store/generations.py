@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from embeddings_dagster.errors import MissingFile, UnknownItem
+from embeddings_dagster.store.linked import placed
 from embeddings_dagster.store.litter import require_there
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.store import Store
@@ -22,6 +23,9 @@ class Numbered(Protocol):
 
     @property
     def version(self) -> int: ...
+
+    @property
+    def previous(self) -> Previous | None: ...
 
     @property
     def self_sha256(self) -> str: ...
@@ -50,7 +54,7 @@ class GenerationChain(ABC, Generic[Generation]):
 
     def latest(self) -> Generation | None:
         """The newest generation. Raises CorruptFile, FormatTooNew."""
-        return self.versions.newest(lambda number: self._parse(self.versions.read(number)))
+        return self.versions.newest(self._read)
 
     def get(self, number: int) -> Generation:
         """One generation.
@@ -60,13 +64,16 @@ class GenerationChain(ABC, Generic[Generation]):
             CorruptFile, FormatTooNew: its manifest cannot be used.
         """
         try:
-            document = self.versions.read(number)
+            return self._read(number)
         except MissingFile as error:
             there = ", ".join(map(str, self.numbers())) or "none"
             raise UnknownItem(
                 f"the {self.versions.what} has no generation {number} (there: {there}){self._see}"
             ) from error
-        return self._parse(document)
+
+    def _read(self, number: int) -> Generation:
+        url = self.store.files.url(self.versions.path(number))
+        return placed(self.versions.read(number), url, self._parse, version=number)
 
     def commit(self, base: Generation | None, following: Generation) -> Generation:
         """Create `following` as the next generation after `base`; its version, previous and date are set here.

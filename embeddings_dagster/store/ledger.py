@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embeddings_dagster.errors import CommitConflict, StoreError
+from embeddings_dagster.errors import CommitConflict, CorruptFile, StoreError
 from embeddings_dagster.store.checked import Checked
 from embeddings_dagster.store.content import content_of, row_digests
 from embeddings_dagster.store.files import Files, Stat
+from embeddings_dagster.store.linked import placed
 from embeddings_dagster.store.litter import require_there
 from embeddings_dagster.store.local_file import open_kept
 from embeddings_dagster.store.manifest import Previous
@@ -142,7 +143,9 @@ class Ledger:
         return manifest
 
     def get(self, version: int) -> LedgerManifest:
-        return LedgerManifest.from_document(self.versions.read(version))
+        """One version. Raises MissingFile, CorruptFile, FormatTooNew."""
+        url, document = self._files.url(self.versions.path(version)), self.versions.read(version)
+        return placed(document, url, LedgerManifest.from_document, source=self.source, version=version)
 
     def rows(self, manifest: LedgerManifest, batch: str) -> pa.Table:
         """A batch's rows, tombstones (`removed_at` is set) included; empty when the ledger has no such batch."""
@@ -183,7 +186,7 @@ class Ledger:
             before = batches.get(key)
             scraped = (scraped_at or {}).get(key, before.scraped_at if before else None)
             rows = _in_order(key, table)
-            if before and before.scraped_at == scraped and base and self.rows(base, key).equals(rows):
+            if base and before and before.scraped_at == scraped and self._holds(base, key, rows):
                 continue
             batches[key] = self._write(key, rows, before, version, scraped)
             written.append(batches[key].file)
@@ -200,6 +203,13 @@ class Ledger:
                     self._files.delete(self.path(file))
             raise
         return replace(manifest, self_sha256=document[SEAL])
+
+    def _holds(self, base: LedgerManifest, key: str, rows: pa.Table) -> bool:
+        """Whether a batch has just these rows; of a part that is damaged nothing is known, and it is replaced."""
+        try:
+            return bool(self.rows(base, key).equals(rows))
+        except CorruptFile:
+            return False
 
     def _write(
         self, key: str, rows: pa.Table, before: LedgerBatch | None, version: int, scraped_at: datetime | None

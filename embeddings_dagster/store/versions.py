@@ -97,8 +97,8 @@ def _is_whole(data: bytes, document: Mapping[str, Any]) -> bool:
 
 def _corrupt(path: str) -> CorruptFile:
     return CorruptFile(
-        f"{path} does not hold what was committed. Restore it from a backup, or delete it: the version before it is "
-        "then the newest, and the next run redoes what it lacks."
+        f"{path} does not hold what was committed. Run `embeddings verify`: it lists all that is damaged, and what "
+        "heals each."
     )
 
 

@@ -46,7 +46,7 @@ class Writer:
         chain.store_files.require_exclusive()
         self._chain, self._table, self._run_id, self._label = chain, table, run_id, dict(label)
         self._limits, self._clock = limits, clock
-        self._base = read_base(chain, heal=heal)
+        self._base = read_base(chain, chain.head(), heal=heal)
         self.base = self._last = self._base.manifest
         self.bytes_written = 0
         self.parts_written = 0

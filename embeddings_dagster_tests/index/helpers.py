@@ -61,7 +61,7 @@ def without(generations: Generations, entry: SegmentEntry, *labels: int) -> Segm
 
 def manifest(*segments: SegmentEntry, consumed: Mapping[str, Consumed] | None = None) -> GenerationManifest:
     """A generation that is not committed yet."""
-    return GenerationManifest(0, None, datetime.now(UTC), "run", "f" * 64, DIMENSION, segments, consumed or {})
+    return GenerationManifest(0, None, datetime.now(UTC), "run", FP12 + "f" * 52, DIMENSION, segments, consumed or {})
 
 
 def generations_of(store: Store) -> Generations:

@@ -12,6 +12,7 @@ from embeddings_dagster.errors import CorruptFile, FormatTooNew, MissingFile, St
 from embeddings_dagster.store import Manifest, Store
 from embeddings_dagster.store.migrations import FORMAT_VERSION
 from embeddings_dagster.store.tables import LEDGER
+from embeddings_dagster.store.verify import RUN_AGAIN
 from embeddings_dagster_tests.store.helpers import NOON, TABLE, chain_of, commit, failure, row, writer_of
 from embeddings_dagster_tests.store.places import OnDisk, Place, open_at
 
@@ -166,7 +167,7 @@ def test_what_was_made_from_a_version_that_is_no_more_is_found(filled: Place) ->
     ]:
         writer = writer_of(chain_of(store))
         writer.finish(inputs={name: {"version": 4, "content": "c"}}, total=4)
-        assert [(each.reason, each.remedy) for each in store.verify()] == [(expected, "run the batch again")]
+        assert [(each.reason, each.remedy) for each in store.verify()] == [(expected, RUN_AGAIN)]
 
 
 def test_a_newer_format_is_refused_by_readers_and_writers(filled: Place) -> None:
@@ -203,7 +204,7 @@ def test_a_damaged_file_that_only_older_versions_need_may_be_deleted(filled: Pla
     writer.finish(inputs={}, total=4)
     problems = fresh(filled).verify(deep=True)
     assert {each.file for each in problems} == damaged
-    assert all("delete it" in each.remedy for each in problems)
+    assert all("deletes it" in each.remedy for each in problems)
     for path in damaged:
         filled.delete(path)
     assert fresh(filled).verify(deep=True) == []

@@ -271,7 +271,12 @@ def test_a_commit_asks_for_no_more_than_it_needs(s3: ObjectStorage, tmp_path: Pa
     assert counts == {"LIST": 2, "PUT": 2 + 2, "HEAD": 1, "GET": 1, "DELETE": 1}  # a part, a manifest, and the probe
     with s3.counted() as counts:
         commit(chain_of(store), "art:b")
-    assert counts == {"LIST": 2, "PUT": 2, "HEAD": 2 + 1, "GET": 1 + 2}  # the manifest, and the part, for keys and content
+    assert counts == {
+        "LIST": 2,
+        "PUT": 2,
+        "HEAD": 2 + 1,
+        "GET": 1 + 2,
+    }  # the part: keys and content
 
 
 def test_a_local_copy_is_fetched_once_and_hashed_on_the_way(s3: ObjectStorage, tmp_path: Path) -> None:
