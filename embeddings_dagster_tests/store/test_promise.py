@@ -20,6 +20,7 @@ from embeddings_dagster_tests.store import (
     test_object_store,
     test_parts,
     test_races,
+    test_s3,
     test_vectors,
     test_versions,
     test_writer,
@@ -99,6 +100,7 @@ PROMISE = {
     ],
     "Storage that cannot create a file exclusively is refused for writing.": [
         test_object_store.test_storage_that_cannot_create_exclusively_is_refused_for_writing,
+        test_s3.test_a_bucket_without_conditional_writes_is_refused_for_writing_and_read,
         test_files.test_a_disk_without_hard_links_is_refused,
     ],
     "A store written by a newer release is refused, not misread.": [
