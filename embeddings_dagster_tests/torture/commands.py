@@ -18,7 +18,8 @@ MOST = 24  # how far into a run a step is killed at: the n-th time it is reached
 
 @dataclass(frozen=True)
 class Command:
-    """`codes`: what it may end with where nobody kills it. `looks`: it waits for files to settle."""
+    """`codes`: what it may end with where nobody kills it. `looks`: it waits for files to settle. `batch`:
+    that which it is about."""
 
     kind: str
     argv: tuple[str, ...]
@@ -26,6 +27,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     codes: tuple[int, ...] = (0,)
     looks: bool = False
+    batch: str = ""
 
 
 # By the beginning of a step's name; all others are steps of a run.
@@ -116,10 +118,11 @@ class Commands:
         settings = load_settings(self._root / "embeddings.yaml")
         batches = Store.open(settings.data_root, settings.cache_root).batches("raw_images")
         known = [batch for batch in batches if batch.partition("__")[0] in settings.sources]
-        tags = json.dumps({"dagster/partition": self._chance.choice(known)})
-        where = {"EMBEDDINGS_SETTINGS": str(self._root / "embeddings.yaml"), "DAGSTER_HOME": str(self._root / ".dagster")}
+        batch, settings_file = self._chance.choice(known), str(self._root / "embeddings.yaml")
+        where = {"EMBEDDINGS_SETTINGS": settings_file, "DAGSTER_HOME": str(self._root / ".dagster")}
+        tags = json.dumps({"dagster/partition": batch})
         argv = ("job", "execute", "-m", "embeddings_dagster.definitions", "-j", "everything", "--tags", tags)
-        return Command("dagster", argv, "dagster", where, codes=(0, 1), looks=True)
+        return Command("dagster", argv, "dagster", where, codes=(0, 1), looks=True, batch=batch)
 
     def afterwards(self) -> Iterator[Command]:
         """What is done now and then when everything is right."""

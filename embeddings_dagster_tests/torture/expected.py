@@ -1,7 +1,7 @@
 """What has to be there after a run that ended well: a plain reading of the input files, by the documented rules.
 
-Nothing of the project is asked but what its pages say: which files are inputs, what their ids are, which of them fail at
-which stage, and which batch an image is shown from where several list it.
+Nothing of the project is asked but what its pages say: which files are inputs, what their ids are, which of them fail
+at which stage, and which batch an image is shown from where several list it.
 """
 
 import csv

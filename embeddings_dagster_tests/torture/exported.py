@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from embeddings_dagster.index import Generation, Generations
 from embeddings_dagster.ids import Key
+from embeddings_dagster.index import Generation, Generations
 from embeddings_dagster.stages.models import serving
-from embeddings_dagster_tests.torture.audit import Audit, index_rows, require, same
+from embeddings_dagster.store import Store
+from embeddings_dagster_tests.torture.audit import index_rows
 from embeddings_dagster_tests.torture.commands import Command
+from embeddings_dagster_tests.torture.violation import require, same
 
 
 def sound_or_unfinished(root: Path) -> None:
@@ -26,22 +28,21 @@ def sound_or_unfinished(root: Path) -> None:
             require(digest == file["sha256"], f"{path} describes another {name} than there is")
 
 
-def require_equal(root: Path, command: Command, audit: Audit, printed: object) -> None:
+def require_equal(root: Path, command: Command, store: Store) -> None:
     """What was exported are the vectors of the index, each under its own id."""
     form = command.argv[1]
     source, model = (command.argv[command.argv.index(name) + 1] for name in ("--source", "--model"))
     folder = root / command.argv[-1].removeprefix("out/")
-    ids, vectors = _read(folder, form)
-    _, store = audit.open()
+    found, vectors = _read(folder, form)
     record = serving(store, model)
     assert record is not None
     generations = Generations(store, model, record.fp12)
     manifest = generations.latest()
     assert manifest is not None
-    keys = sorted(key for key in index_rows(generations, manifest) if key.region == 0 and key.image_id.startswith(f"{source}:"))
-    same(ids, (key.image_id.partition(":")[2] for key in keys), f"ids of {folder.name}")
-    wanted, _ = Generation.open(generations, manifest).vectors([Key(f"{source}:{each}", 0) for each in ids])
-    off = float(np.abs(vectors - wanted).max()) if len(ids) else 0.0
+    whole = [key.image_id.partition(":") for key in index_rows(generations, manifest) if key.region == 0]
+    same(found, (local_id for name, _, local_id in whole if name == source), f"ids of {folder.name}")
+    wanted, _ = Generation.open(generations, manifest).vectors([Key(f"{source}:{each}", 0) for each in found])
+    off = float(np.abs(vectors - wanted).max()) if found else 0.0
     require(off < 1e-6, f"{folder.name}: a vector is {off:.2g} off that of the index")
 
 

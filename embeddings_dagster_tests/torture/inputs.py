@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from embeddings_dagster_tests.shop import Shop, in_turn, picture as answer, status
+from embeddings_dagster_tests.shop import Shop, in_turn, status
+from embeddings_dagster_tests.shop import picture as answer
 from embeddings_dagster_tests.torture import pictures
 
 HEADER = ("product_id", "brand", "title", "price", "category", "image_url")

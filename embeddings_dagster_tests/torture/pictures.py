@@ -18,8 +18,8 @@ def picture(number: int) -> bytes:
     """Another one for each number. Two RGB PNGs have the same size in bytes, for they are stored and not packed."""
     kind = KINDS[number % len(KINDS)]
     image = draw(number, SIDE, SIDE, "RGBA" if kind == "rgba.png" else "RGB")
-    packed = {"rgba.png": {}, "rgb.png": {"compress_level": 0}, "jpg": {"quality": 88}, "webp": {"quality": 80}, "gif": {}}
-    return saved(image, {"jpg": "JPEG", "webp": "WEBP", "gif": "GIF"}.get(kind, "PNG"), **packed[kind])
+    form = {"jpg": "JPEG", "webp": "WEBP", "gif": "GIF"}.get(kind, "PNG")
+    return saved(image, form, **({"compress_level": 0} if kind == "rgb.png" else {}))
 
 
 def page(number: int) -> bytes:
@@ -30,7 +30,10 @@ def page(number: int) -> bytes:
 def draw(number: int, width: int, height: int, mode: str) -> Image.Image:
     """Some shapes; in RGBA on nothing, with a colour hidden in that nothing."""
     chance = random.Random(f"picture {number}")
-    colour = lambda: tuple(chance.randrange(256) for _ in range(3))  # noqa: E731
+
+    def colour() -> tuple[int, ...]:
+        return tuple(chance.randrange(256) for _ in range(3))
+
     ground = (*colour(), 0) if mode == "RGBA" else colour()
     image = Image.new(mode, (width, height), ground)
     shapes = ImageDraw.Draw(image)

@@ -13,7 +13,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,22 +123,12 @@ def _import_everything() -> None:
     import importlib
     import pkgutil
 
-    import dagster
-    import dagster._cli.job
-    import faiss
-    import transformers
-
     import embeddings_dagster
 
-    assert dagster and faiss and transformers
     unused = ("openvino_runtime", "openvino_model", "worker", "worker_guards", "daft", "__main__")
     for module in pkgutil.walk_packages(embeddings_dagster.__path__, "embeddings_dagster."):
         if module.name.rpartition(".")[2] not in unused:
             importlib.import_module(module.name)
-    # `transformers` imports lazily; what the bundled models need is in these.
-    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel, Dinov2Model
-
-    assert AutoTokenizer and CLIPImageProcessor and CLIPModel and Dinov2Model
     for name in LATE:
         importlib.import_module(name)
 
@@ -160,6 +149,12 @@ def _dagster(argv: list[str]) -> None:
 
 # What the libraries themselves import when they are first used.
 LATE = (
+    "faiss",
+    "dagster._cli.job",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.image_processing_pil_clip",
+    "transformers.models.dinov2.modeling_dinov2",
     "dagster._core.instance.factory",
     "dagster._core.storage.sqlite_storage",
     "sqlalchemy.dialects.sqlite",

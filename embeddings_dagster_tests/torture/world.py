@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,12 +27,14 @@ from embeddings_dagster.stages.opened import opened_source
 from embeddings_dagster.store.steps import KILL_AT
 from embeddings_dagster_tests.cli.command import COMMAND, environment
 from embeddings_dagster_tests.shop import Shop
-from embeddings_dagster_tests.torture import exported, litter
-from embeddings_dagster_tests.torture.audit import Audit, Held, Violation, grouped, processes_of, require
+from embeddings_dagster_tests.torture import exported, history, litter
+from embeddings_dagster_tests.torture.audit import Audit, Held, grouped
 from embeddings_dagster_tests.torture.commands import Command, Commands
 from embeddings_dagster_tests.torture.expected import Entry, expected
 from embeddings_dagster_tests.torture.golden import Golden
 from embeddings_dagster_tests.torture.inputs import Inputs
+from embeddings_dagster_tests.torture.reckoning import Reckoning
+from embeddings_dagster_tests.torture.violation import Violation, processes_of, require
 from embeddings_dagster_tests.torture.warm import Child, Started, Warm
 
 LONGEST = 300.0  # seconds; what takes longer hangs
@@ -66,7 +69,8 @@ class World:
         self._chance = random.Random(seed)
         self.history: list[str] = []
         self.inputs = Inputs(root, self._chance, shop, models=("bundled:clip", str(other_model(root.parent))))
-        self.audit = Audit(root, golden, tally.checks)
+        self._golden, self._audit = golden, Audit(root, tally.checks)
+        self._untold: set[str] = set()  # batches that a run which Dagster itself had started was killed over
         self._commands = Commands(root, self._chance, self.inputs)
         self._settled: dict[str, list[Entry]] = {}
         self._seconds: dict[str, float] = {}
@@ -82,7 +86,7 @@ class World:
     def torment(self, kills: int) -> None:
         """Change and kill until so many kills have met a live process, then let it finish."""
         before, tries = self.tally.kills, 0
-        held = self.audit.held()
+        held = self._audit.held()
         while self.tally.kills < before + kills and tries < kills * 4 + 8:
             tries += 1
             if tries == 1 or self._chance.random() < 0.6:
@@ -109,14 +113,13 @@ class World:
         killed = self._at_step(command, step) if step else self._at_moment(command)
         if not killed:
             self.tally.late += 1
-            return self.audit.held()
+            return self._audit.held()
         self.tally.kills += 1
         self._kills += 1
         self.tally.kinds[command.kind] += 1
-        if command.kind == "forget":
-            held = self.audit.held()
+        self._untold |= {command.batch} - {""}
         exported.sound_or_unfinished(self.root / "out")
-        return self.audit.after_kill(held, self._settled, self._entries(), deep=self._kills % 5 == 0)
+        return self._audit.after_kill(held, self._settled, self._entries(), deep=self._kills % 5 == 0)
 
     def _at_step(self, command: Command, step: tuple[str, int]) -> bool:
         name, time_ = step
@@ -140,10 +143,8 @@ class World:
         started = time.monotonic()
         code = child.wait(LONGEST if moment is None else moment)
         if code is None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             code = self._wait(child, command)
         if code != -signal.SIGKILL:
             self.history[-1] += f" (came to its end, {code})"
@@ -209,38 +210,49 @@ class World:
         for name in settings.sources:
             scan = opened_source(settings, name).scan()
             looks = pa.concat_tables([scan.entries.select(SEEN.names[:3]), scan.files.select(SEEN.names[:3])])
-            seen_at = pa.array([datetime.now(UTC) - APART - timedelta(seconds=1)] * len(looks), SEEN.field("seen_at").type)
+            seen_at = pa.array(
+                [datetime.now(UTC) - APART - timedelta(seconds=1)] * len(looks), SEEN.field("seen_at").type
+            )
             remembered_looks(settings.cache_root, name).remember(looks.append_column(SEEN.field("seen_at"), seen_at))
 
     # ---- the end of a round
 
     def finish(self) -> None:
         """Undisturbed to the end; then all that was promised must hold."""
+        checks = self.tally.checks
         if self.inputs.forgettable:
-            if "old" in self.audit.open()[1].sources():
+            if "old" in self._audit.open()[1].sources():
                 self.undisturbed(self._commands.forget())
-            self.audit.forgotten()
+            litter.require_forgotten(self._audit.open()[1])
+            checks["forgotten"] += 1
             self.inputs.forgettable = False
         self._look()
         report = self.undisturbed(self._commands.run("--json"))
         entries = self._entries()
-        self.audit.everything(report, entries)
-        self.audit.history(report)
+        settings, store = self._audit.open()
+        Reckoning(settings, store, entries, self._golden).everything(report)
+        checks["everything, against the model"] += 1
+        if report["runs"] or not self._untold:  # with nothing to do, a run looks for its own dead only
+            history.require_finished(self.root)
+            checks["Dagster: no run unfinished, no slot held"] += 1
+        history.require_told(self.root, settings, store, self._untold)
+        checks["Dagster: what was told is what is there"] += 1
         self._settled = grouped(entries)
         for command in self._commands.afterwards():
-            printed = self.undisturbed(command)
+            self.undisturbed(command)
             if command.kind == "export":
-                exported.require_equal(self.root / "out", command, self.audit, printed)
-                self.tally.checks[f"export {command.argv[1]}, equal to the store"] += 1
-        left = litter.require_documented(self.root, self.audit)
-        self.tally.litter.update(left)
+                exported.require_equal(self.root / "out", command, store)
+                checks[f"export {command.argv[1]}, equal to the store"] += 1
+        self.tally.litter.update(litter.require_documented(store))
+        checks["litter is of documented kinds"] += 1
         if self._chance.random() < 0.3 and not any(entry.fails for entry in entries):
             again = self.undisturbed(self._commands.run("--json"))
             require(again["runs"] == [], "a second run found something to do")
+            checks["a second run has nothing to do"] += 1
 
 
 def other_model(folder: Path) -> Path:
-    """A copy of the bundled CLIP whose vectors have their numbers in another order: another fingerprint, at no price."""
+    """A copy of the bundled CLIP whose vectors have their numbers in another order: another fingerprint for nothing."""
     place = (folder / "other-clip").absolute()
     if not place.exists():
         from safetensors.numpy import load_file, save_file
