@@ -13,7 +13,7 @@ from embeddings_dagster.store import Store
 from embeddings_dagster.store.steps import STEPS
 from embeddings_dagster_tests.torture.inputs import Inputs
 
-MOST = 24  # how far into a run a step is killed at: the n-th time it is reached
+FIRST, MOST = 2, 24  # how far into a run a step is killed at: the n-th time it is reached
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Commands:
     def __init__(self, root: Path, chance: random.Random, inputs: Inputs) -> None:
         self._root, self._chance, self._inputs = root, chance, inputs
         self._reach: dict[tuple[str, str], int] = {}
-        self._has_gc = any(each.name == "gc" or getattr(each.callback, "__name__", "") == "gc"
+        self.has_gc = any(each.name == "gc" or getattr(each.callback, "__name__", "") == "gc"
                            for each in app.registered_commands)  # fmt: skip
 
     def draw(self) -> Command:
         """One to be killed."""
         if self._inputs.forgettable and self._chance.random() < 0.5:
             return self.forget()
-        kinds = {"run": 60, "compact": 4, "export": 7, "analyse": 4, "dagster": 3, "gc": 5 if self._has_gc else 0}
+        kinds = {"run": 60, "compact": 4, "export": 7, "analyse": 4, "dagster": 3, "gc": 5 if self.has_gc else 0}
         (kind,) = self._chance.choices(list(kinds), list(kinds.values()))
         return {"run": self._some_run, "compact": self.compact, "export": self.export, "analyse": self.analyse,
                 "dagster": self._dagster, "gc": self.gc}[kind]()  # fmt: skip
@@ -69,13 +69,13 @@ class Commands:
             return None
         few = min(hit[name] for name in names)
         name = self._chance.choice([each for each in names if hit[each] <= few + 2])
-        return name, self._chance.randint(1, self._reach.get((command.kind, name), 3))
+        return name, self._chance.randint(1, self._reach.get((command.kind, name), FIRST))
 
     def reached(self, command: Command, step: tuple[str, int], *, killed: bool) -> None:
         """Go further into the next run where this one got as far, else less far."""
         name, time = step
-        now = self._reach.get((command.kind, name), 3)
-        self._reach[command.kind, name] = min(now + 2, MOST) if killed else max(1, min(now - 1, time - 1))
+        now = self._reach.get((command.kind, name), FIRST)
+        self._reach[command.kind, name] = min(now + 2, MOST) if killed else max(1, time - 1)
 
     def run(self, *more: str) -> Command:
         """`embeddings run` over everything."""
@@ -102,8 +102,10 @@ class Commands:
     def forget(self) -> Command:
         return Command("forget", ("forget", "old", "--yes", "--json"), codes=(0, 1))
 
-    def gc(self) -> Command:
-        return Command("gc", ("gc", "--older-than", "0s", "--keep", str(self._chance.randint(1, 3)), "--json"))
+    def gc(self, keep: int | None = None) -> Command:
+        """Of everything that is not among the newest so many versions, however young it is."""
+        keep = self._chance.randint(1, 3) if keep is None else keep
+        return Command("gc", ("gc", "--older-than", "0s", "--keep", str(keep), "--json"))
 
     def export(self) -> Command:
         """A format, a model, some sources."""

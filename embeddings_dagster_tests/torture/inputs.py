@@ -21,7 +21,7 @@ WORDS = ("red", "old", "tiny", "round", "loud", "calm", "glass", "iron")
 THINGS = ("jacket", "lamp", "boat", "owl", "kettle", "bridge", "drum", "pear")
 ART_FOLDERS = ("", "a", "a/deep", "größe & more")
 SETTINGS = """\
-batch_images: 6
+batch_images: 8
 rgb: {{background: "{background}"}}
 dagster: {{retry_seconds: 0.01}}
 sources:

@@ -36,6 +36,15 @@ def require_documented(store: Store) -> Counter[str]:
     return found
 
 
+def require_clean(store: Store) -> None:
+    """After `gc` of all but the newest: no file that nothing names, and of everything one version. Raises Violation."""
+    left = unnamed(store)
+    require(not left, f"gc left {left[:5]}, which nothing names")
+    for folder in {path.parent for path in Path(store.root).glob("**/manifests/*.json")}:
+        numbers = sorted(path.stem for path in folder.glob("*.json"))
+        require(len(numbers) == 1, f"gc left the versions {numbers} in {folder}")
+
+
 def unnamed(store: Store) -> list[str]:
     """The files of the store that no version of anything names."""
     root = Path(store.root)

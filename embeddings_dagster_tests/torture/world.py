@@ -40,6 +40,8 @@ from embeddings_dagster_tests.torture.warm import Child, Started, Warm
 LONGEST = 300.0  # seconds; what takes longer hangs
 ORPHANS = 15.0  # seconds in which the processes of one that was killed must be gone
 COLD = 0.02  # of all runs: those whose process is started from nothing
+AT_STEPS = 0.6  # of all kills; the others strike at any moment
+USUAL = 0.9  # of what a command took when it was let be; less to do takes less
 UNSEEN = 0.1  # of all runs: those that have to wait for a second look themselves
 
 
@@ -85,14 +87,16 @@ class World:
 
     def torment(self, kills: int) -> None:
         """Change and kill until so many kills have met a live process, then let it finish."""
-        before, tries = self.tally.kills, 0
+        before, tries, idle = self.tally.kills, 0, True
         held = self._audit.held()
         while self.tally.kills < before + kills and tries < kills * 4 + 8:
             tries += 1
-            if tries == 1 or self._chance.random() < 0.6:
+            if idle or self._chance.random() < 0.6:
                 for _ in range(self._chance.randint(1, 3)):
                     self._change()
+            late = self.tally.late
             held = self._kill(held)
+            idle = self.tally.late > late  # it came to its end, and may have left nothing to do
         self.finish()
 
     def _change(self) -> None:
@@ -109,7 +113,7 @@ class World:
         command = self._commands.draw()
         if command.looks and self._chance.random() >= UNSEEN:
             self._look()
-        step = self._chance.random() < 0.5 and self._commands.step(command, self.tally.steps)
+        step = self._chance.random() < AT_STEPS and self._commands.step(command, self.tally.steps)
         killed = self._at_step(command, step) if step else self._at_moment(command)
         if not killed:
             self.tally.late += 1
@@ -138,7 +142,7 @@ class World:
     def _at_moment(self, command: Command) -> bool:
         """SIGKILL to the whole process group, at a moment drawn over what such a command takes."""
         usual = self._seconds.get(command.kind)
-        moment = None if usual is None else self._chance.random() * usual
+        moment = None if usual is None else self._chance.random() * USUAL * usual
         child = self._start(command, "undisturbed" if moment is None else f"killed after {moment:.2f} s", {})
         started = time.monotonic()
         code = child.wait(LONGEST if moment is None else moment)
@@ -245,6 +249,10 @@ class World:
                 checks[f"export {command.argv[1]}, equal to the store"] += 1
         self.tally.litter.update(litter.require_documented(store))
         checks["litter is of documented kinds"] += 1
+        if self._commands.has_gc:
+            self.undisturbed(self._commands.gc(keep=1))
+            litter.require_clean(store)
+            checks["gc leaves what the newest versions name"] += 1
         if self._chance.random() < 0.3 and not any(entry.fails for entry in entries):
             again = self.undisturbed(self._commands.run("--json"))
             require(again["runs"] == [], "a second run found something to do")
