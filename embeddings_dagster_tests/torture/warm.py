@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Self
 
 START_SECONDS = 120.0
+# Else a part closes after 512 images: a batch of a few would have no unfinished versions to die between and go on from.
+PART_IMAGES = 3
 # Else OpenBLAS and Arrow's allocator start threads when they are imported.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -131,6 +133,9 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in LATE:
         importlib.import_module(name)
+    from embeddings_dagster.store.open_part import DEFAULT_LIMITS
+
+    object.__setattr__(DEFAULT_LIMITS, "images", PART_IMAGES)
 
 
 def _embeddings(argv: list[str]) -> None:
