@@ -11,9 +11,10 @@ from embeddings_dagster.cli.app import app
 from embeddings_dagster.settings import load_settings
 from embeddings_dagster.store import Store
 from embeddings_dagster.store.steps import STEPS
+from embeddings_dagster_tests.torture.audit import FORGOTTEN
 from embeddings_dagster_tests.torture.inputs import Inputs
 
-FIRST, MOST = 2, 24  # how far into a run a step is killed at: the n-th time it is reached
+FIRST, MOST = 1, 24  # how far into a run a step is killed at: the n-th time it is reached
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class Commands:
 
     def draw(self) -> Command:
         """One to be killed."""
-        if self._inputs.forgettable and self._chance.random() < 0.5:
+        if self._inputs.forgettable and FORGOTTEN in self._store().sources() and self._chance.random() < 0.5:
             return self.forget()
         kinds = {"run": 60, "compact": 4, "export": 7, "analyse": 4, "dagster": 3, "gc": 5 if self.has_gc else 0}
         (kind,) = self._chance.choices(list(kinds), list(kinds.values()))
         return {"run": self._some_run, "compact": self.compact, "export": self.export, "analyse": self.analyse,
                 "dagster": self._dagster, "gc": self.gc}[kind]()  # fmt: skip
+
+    def _store(self) -> Store:
+        settings = load_settings(self._root / "embeddings.yaml")
+        return Store.open(settings.data_root, settings.cache_root)
 
     def step(self, command: Command, hit: Counter[str]) -> tuple[str, int] | None:
         """A step of this command, of those that were hit least often, and the how manieth time it is reached."""
@@ -118,7 +123,7 @@ class Commands:
     def _dagster(self) -> Command:
         """Dagster's own front door: the job `everything` for one batch."""
         settings = load_settings(self._root / "embeddings.yaml")
-        batches = Store.open(settings.data_root, settings.cache_root).batches("raw_images")
+        batches = self._store().batches("raw_images")
         known = [batch for batch in batches if batch.partition("__")[0] in settings.sources]
         batch, settings_file = self._chance.choice(known), str(self._root / "embeddings.yaml")
         where = {"EMBEDDINGS_SETTINGS": settings_file, "DAGSTER_HOME": str(self._root / ".dagster")}
@@ -126,8 +131,10 @@ class Commands:
         argv = ("job", "execute", "-m", "embeddings_dagster.definitions", "-j", "everything", "--tags", tags)
         return Command("dagster", argv, "dagster", where, codes=(0, 1), looks=True, batch=batch)
 
-    def afterwards(self) -> Iterator[Command]:
-        """What is done now and then when everything is right."""
+    def afterwards(self, sources: set[str]) -> Iterator[Command]:
+        """What is done now and then when everything is right; `sources`: those that have vectors to export."""
         for act, how_often in ((self.compact, 0.2), (self.analyse, 0.15), (self.export, 0.6)):
-            if self._chance.random() < how_often:
-                yield act()
+            command = act()
+            asked = command.argv[3] if command.kind == "export" else ""
+            if self._chance.random() < how_often and (not asked or asked in sources):
+                yield command

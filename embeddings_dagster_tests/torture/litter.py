@@ -16,6 +16,7 @@ from embeddings_dagster_tests.torture.violation import require
 HEX = "[0-9a-f]{32}"
 # Temporary names, and whole files that no manifest names, of each kind of thing that is committed.
 KINDS = {
+    "probe": re.compile(rf"\.probe-{HEX}"),  # whether the disk creates a name once only
     "temporary": re.compile(rf"(.*/)?\.[^/]+\.{HEX}\.tmp"),
     "part": re.compile(rf"(sources|raw_images|rgb_images|embeddings|analysis)/.*/parts/{HEX}\.\w+"),
     "segment": re.compile(rf"indexes/.*/segments/{HEX}/[\w.]+"),
