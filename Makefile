@@ -52,7 +52,7 @@ bench: $(VENV)/.bench ## the measurements in benchmarks/
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: torture
-torture: $(VENV)/.test ## kills, races and damage at full size
+torture: $(VENV)/.test ## kills, races and damage at full size (TORTURE_SUMMARY=FILE: its figures)
 	$(BIN)/python -m pytest -n $(WORKERS) -m torture $(PYTEST_ARGS)
 
 .PHONY: clean

@@ -7,17 +7,18 @@ not launched at all.
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from embeddings_dagster.cli.launches import any_traces, marked, sweep
+from embeddings_dagster.cli.launches import any_traces, hold, in_dead_hands, marked, sweep
 from embeddings_dagster.cli.progress import RunProgress
 from embeddings_dagster.cli.project import Here
 from embeddings_dagster.cli.report import Report
 from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, SourceError, UnknownItem
+from embeddings_dagster.ids import source_of
 from embeddings_dagster.settings import FILE_VARIABLE
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def execute(project: Here, wish: Wish, progress: RunProgress) -> Report:
 def _launch(
     project: Here, wish: Wish, keys: list[str], report: Report, progress: RunProgress
 ) -> "dict[str, ModelIdentity]":
-    """Do what is to be done; returns the models as they are then."""
+    """Do what is to be done, `keys` and what killed launches had in hand; returns the models as they are then."""
     from embeddings_dagster.defs.launch import Options
 
     options = Options(
@@ -81,20 +82,31 @@ def _launch(
         force=wish.force,
         download=wish.download,
     )
+    cache = project.settings.cache_root
     with launcher(project, report, progress) as launch:
         launch.clean_up()
-        sweep(project.settings.cache_root)
         blocked = False
+        untold = in_dead_hands(cache)  # what they committed last, Dagster may not have heard of
+        keys += sorted(_listed(project, untold or ()) - {*keys})
+        hold(cache, keys)
+        sweep(cache)
         for outcome in launch.batches(keys, options):
             report.take(outcome)
             blocked |= outcome.blocked
         identities = _identities(project, wish)  # a batch may have calibrated a model, which gives it its fingerprint
         if blocked:
             report.problems.append("no index and no catalogue was refreshed, for a check of a batch failed; run again")
-        elif wish.force or any_is_behind(project, identities):
+        elif wish.force or untold is not None or any_is_behind(project, identities):
             report.take(launch.indexes(options))
         launch.drop_removed()
     return identities
+
+
+def _listed(project: Here, batches: Collection[str]) -> set[str]:
+    """Those of some batches that a source of the settings still has."""
+    ledgers = {name: project.store.ledger(name).latest() for name in {source_of(batch) for batch in batches}}
+    known = {name: ledger for name, ledger in ledgers.items() if ledger and name in project.settings.sources}
+    return {batch for batch in batches if (ledger := known.get(source_of(batch))) and batch in ledger.batches}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from embeddings_dagster.errors import CommitConflict, EncodeFailed, ItemError, S
 from embeddings_dagster.settings import DagsterSettings
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.store.steps import reached
 
 DATA_VERSION = "dagster/data_version"
 FAILED_BATCHES = "failed_batches"
@@ -98,6 +99,7 @@ def _attempt(
         failed[key] = error
         context.log.error(f"{key}: {describe(error)}", exc_info=not heals(error) and len(context.partition_keys) > 1)
         return None
+    reached("batch:done")
     if project.watch.account is not None:
         project.watch.account(done.account)
     return done

@@ -23,6 +23,7 @@ from embeddings_dagster.defs.sensors import changed_keys
 from embeddings_dagster.errors import Stopped, UnknownItem
 from embeddings_dagster.stages.analyses import OF_PICTURES
 from embeddings_dagster.stages.catalog import ASSET
+from embeddings_dagster.store.steps import reached
 
 GROUP = 50  # batches in one run: each run costs half a second, and shows its batches together
 IMAGE_ASSETS = ("raw_images", "rgb_images")
@@ -82,6 +83,7 @@ class Launcher:
         models = self._models(options)
         assets = [*IMAGE_ASSETS, *map(embeddings_name, models)]
         add_keys(self._instance, keys)
+        reached("keys:added")
         for group in neighbours(list(self._instance.get_dynamic_partitions(IMAGE_BATCHES)), keys, GROUP):
             where = {tags.PARTITION: group[0]}
             if len(group) > 1:
@@ -107,6 +109,7 @@ class Launcher:
         batches = ledger_batches(store, store.sources())
         _, gone = changed_keys(self._project, batches, raw_heads(store, batches), known_keys(self._instance))
         drop_keys(self._instance, gone)
+        reached("keys:dropped")
         return gone
 
     def events_of(self, batches: Collection[str]) -> int:
@@ -144,6 +147,7 @@ class Launcher:
             tags={**job.run_tags, **where, tags.LAUNCHER: "cli", tags.DISCOVERED: "true", **lifecycle.process_tags()},
             asset_selection=frozenset(selected),
         )
+        reached("run:created")
         problems = []
         failed_checks: dict[str, str] = {}
         blocked = False

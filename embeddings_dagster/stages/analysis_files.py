@@ -19,6 +19,7 @@ from embeddings_dagster.stages.account import now
 from embeddings_dagster.store import Previous, Store
 from embeddings_dagster.store.generations import GenerationChain
 from embeddings_dagster.store.parts import Part, write_part
+from embeddings_dagster.store.steps import reached
 
 ROOT = "analysis"
 KEPT = 3  # generations that stay when another is committed: a reader that has just begun still finds its own
@@ -98,6 +99,7 @@ class Analysis(GenerationChain[AnalysisManifest]):
         """Put a table into the store, as a part with checksums."""
         file = f"parts/{uuid.uuid4().hex}.parquet"
         written = write_part(self.store.files, self.path(file), schema, batches, ROW_GROUP_BYTES)
+        reached("analysis:written")
         return StoredFile(file, *written)
 
     def write_bytes(self, data: bytes, suffix: str) -> StoredFile:
@@ -105,6 +107,7 @@ class Analysis(GenerationChain[AnalysisManifest]):
         file = f"parts/{uuid.uuid4().hex}.{suffix}"
         with self.store.files.writing(self.path(file)) as handle:
             handle.write(data)
+        reached("analysis:written")
         return StoredFile(file, 0, len(data), hashlib.sha256(data).hexdigest())
 
     def read_table(self, manifest: AnalysisManifest, name: str) -> pa.Table:

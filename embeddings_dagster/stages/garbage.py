@@ -217,11 +217,12 @@ def _listed_again(store: Store, chain: ChainOf) -> Listing:
 
 
 def _take(store: Store, folder: str, garbage: list[Garbage], report: GarbageReport) -> None:
-    """Manifests, then files. Where a manifest cannot be deleted, no file of the chain is: it may name it."""
+    """Manifests, then files. Where a manifest cannot be deleted, no newer one is, which would leave a gap, and no file
+    that they may name."""
     stuck = False
     for each in garbage:
         is_manifest = each.path.startswith(f"{folder}/manifests/")
-        if stuck and each.kind in (SUPERSEDED, FORMER) and not is_manifest:
+        if stuck and (is_manifest or each.kind in (SUPERSEDED, FORMER)):
             continue
         try:
             store.files.delete(each.path)

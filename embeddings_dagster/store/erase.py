@@ -10,6 +10,7 @@ from typing import Any
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.store.generations import GenerationChain
 from embeddings_dagster.store.local_file import forget_local_folder
+from embeddings_dagster.store.steps import reached
 from embeddings_dagster.store.store import SINGLE_DATASETS, Store
 from embeddings_dagster.store.versions import Versions
 
@@ -24,7 +25,9 @@ def erase_batch(store: Store, batch: str) -> None:
         newest = store.chain(dataset, batch).latest()
         if newest is not None and newest.counts.total:
             raise StoreError(f"{dataset} of batch {batch} is not empty; report this as a bug")
-    for dataset in datasets_of(store, batch):  # vectors of a former fingerprint were emptied by no run
+    # What was made of a dataset goes before it, so that nothing is ever there without its input. Vectors of a former
+    # fingerprint are among it, which were emptied by no run.
+    for dataset in reversed(list(datasets_of(store, batch))):
         chain = store.chain(dataset, batch)
         _erase(store, chain.versions, chain.folder)
 
@@ -59,5 +62,7 @@ def datasets_of(store: Store, batch: str) -> Iterator[str]:
 def _erase(store: Store, versions: Versions, folder: str) -> None:
     for number in versions.numbers():
         store.files.delete(versions.path(number))
+        reached("erase:version")
     store.files.delete_folder(folder)
     forget_local_folder(store, folder)
+    reached("erase:folder")

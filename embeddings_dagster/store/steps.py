@@ -27,9 +27,17 @@ STEPS: Final = {
     "gc:file": "gc has deleted a file that no manifest names",
     "segment:written": "an index segment's files are whole; no generation names them",
     "deletions:written": "a deletions file of an index is whole; no generation names it",
+    "analysis:written": "a file of an analysis is whole; no generation names it",
     "catalogue:written": "the catalogue's file is whole; no generation names it",
     "export:begun": "a description that says so stands where an export is being put in place",
     "export:placed": "a file of an export has its name",
+    "download:placed": "a picture that was fetched has its name; the record of downloads does not know it",
+    "keys:added": "Dagster knows the partitions of new batches; nothing was made of them",
+    "keys:dropped": "Dagster has let go of the partitions of empty batches",
+    "run:created": "Dagster has a run that nobody has begun",
+    "batch:done": "a stage has committed a batch, or found it current; Dagster has not been told",
+    "erase:version": "a version of what is forgotten is gone, newer ones are still there",
+    "erase:folder": "all versions of what is forgotten are gone, and their files",
 }
 
 _reached: Counter[str] = Counter()

@@ -1,6 +1,8 @@
 """A launch that was killed is noticed by the next run, also by one that has nothing to launch."""
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,9 +11,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from embeddings_dagster.cli.launches import any_traces, marked, sweep
+from embeddings_dagster.cli.launches import any_traces, hold, in_dead_hands, marked, sweep
 from embeddings_dagster.defs import tags
+from embeddings_dagster.store import Manifest, Store
+from embeddings_dagster_tests.cli.command import run
 from embeddings_dagster_tests.cli.conftest import Command
+
+BATCH = "pics__000001"
 
 
 @dg.job
@@ -63,3 +69,54 @@ def test_a_run_with_nothing_to_do_ends_a_killed_one_and_frees_its_slot(
         assert ended.status == dg.DagsterRunStatus.FAILURE
         assert not instance.event_log_storage.get_concurrency_info("gpu").claimed_slots
     assert not any_traces(project / "data" / "cache")
+
+
+def test_what_a_killed_launch_had_in_hand_is_kept_until_another_has_it(tmp_path: Path, dead_process: int) -> None:
+    with marked(tmp_path):
+        assert in_dead_hands(tmp_path) is None
+        (tmp_path / "launches" / str(dead_process)).write_text("art__000001\nart__000002\n")
+        assert in_dead_hands(tmp_path) == {"art__000001", "art__000002"}
+        hold(tmp_path, ["art__000001", "art__000002"])
+        sweep(tmp_path)
+        assert in_dead_hands(tmp_path) is None
+        (tmp_path / "launches" / str(os.getpid())).rename(tmp_path / "launches" / str(dead_process))
+        assert in_dead_hands(tmp_path) == {"art__000001", "art__000002"}
+
+
+def test_dagster_hears_of_what_a_killed_run_committed_last(project: Path, command: Command) -> None:
+    """The last stage of the batch is committed, its event is not written: the batch is current, and nobody was told."""
+    shutil.copy(project / "pics" / "pizza.png", project / "pics" / "pasta.png")
+    stages = len(told(project))
+    killed = run("run", cwd=project, EMBEDDINGS_KILL_AT=f"batch:done:{stages}")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    assert command("run").code == 0
+
+    assert told(project) == {
+        asset: {"version": manifest.version, "content": manifest.content, "total": manifest.counts.total}
+        for asset, manifest in newest(project).items()
+    }
+    assert '"runs": []' in command("run", "--json").out
+
+
+def newest(project: Path) -> dict[str, Manifest]:
+    """The newest version of the one batch, by the asset that it is of."""
+    store = Store.open(str(project / "data"), project / "data" / "cache")
+    found = {}
+    for dataset in store.datasets():
+        manifest = store.chain(dataset, BATCH).latest()
+        assert manifest is not None
+        found[f"{dataset.split('/')[1]}_embeddings" if "/" in dataset else dataset] = manifest
+    return found
+
+
+def told(project: Path) -> dict[str, dict[str, object]]:
+    """What Dagster was told last of that batch, by asset."""
+    found = {}
+    with dg.DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        for asset in newest(project):
+            wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[BATCH])
+            event = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+            assert event is not None
+            found[asset] = {name: event.metadata[name].value for name in ("version", "content", "total")}
+    return found

@@ -19,6 +19,7 @@ from embeddings_dagster.sources.downloads.failure import Failure
 from embeddings_dagster.sources.downloads.names import mark, slot_of, stem_of
 from embeddings_dagster.sources.downloads.record import Record, Row
 from embeddings_dagster.sources.local_files import open_regular
+from embeddings_dagster.store.steps import reached
 
 _PARTIAL = ".partial"
 _OLD_SECONDS = 3600  # a half-written file of that age belongs to a process that was killed
@@ -73,6 +74,7 @@ class Cache:
                     )
                     obsolete = self._evict(row) | ({before.file} if before and before.file else set())
                     os.replace(partial, self._folder / str(row.file))
+                    reached("download:placed")
                     self.record.put(row)
                     if changed:
                         self.record.changed()
