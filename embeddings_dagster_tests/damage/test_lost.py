@@ -80,6 +80,7 @@ def test_an_older_state_that_was_restored_is_told_until_a_repair_has_looked_at_i
     assert files(patient) == []
 
 
+@pytest.mark.torture
 def test_another_dagster_home_is_no_alarm(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has recorded more of another store with the same names."""
     other = patient.root / "other"

@@ -64,7 +64,6 @@ def test_several_injuries_at_once_and_a_lost_file_are_healed_in_one_go(patient: 
     ("injury", "dataset"),
     [
         ("newest", "raw_images"),
-        ("copied over", "embeddings"),
         *(
             pytest.param(injury, dataset, marks=FULL)
             for injury in ("newest", "old", "middle gone", "copied over")
@@ -86,7 +85,8 @@ def test_a_damaged_manifest_is_healed(patient: Patient, dataset: str, injury: st
     patient.require_healed(newest, old)
 
 
-@pytest.mark.parametrize("back", [0, pytest.param(1, marks=FULL)])
+@FULL
+@pytest.mark.parametrize("back", [0, 1])
 def test_a_damaged_index_is_made_anew_from_the_embeddings(patient: Patient, back: int) -> None:
     (folder,) = (patient.data / "indexes" / "clip").iterdir()
     manifest = patient.manifest(folder.relative_to(patient.data).as_posix(), back)
@@ -113,7 +113,8 @@ def test_a_damaged_list_of_dead_rows_is_healed(patient: Patient) -> None:
     patient.require_healed(deletions)
 
 
-@pytest.mark.parametrize("what", ["manifest", *full("old manifest", "file", "gone")])
+@FULL
+@pytest.mark.parametrize("what", ["manifest", "old manifest", "file", "gone"])
 def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
     manifest = patient.manifest("catalog", back=int(what == "old manifest"))
     file = patient.data / "catalog" / json.loads(patient.manifest("catalog").read_text())["file"]
@@ -124,14 +125,9 @@ def test_a_damaged_catalogue_is_made_anew(patient: Patient, what: str) -> None:
     patient.require_healed(manifest, file)
 
 
-@pytest.mark.parametrize(
-    ("what", "which"),
-    [
-        ("embedding_map", "parts/*"),
-        *(pytest.param("near_duplicates", which, marks=FULL) for which in ("manifests/*", "parts/*")),
-        pytest.param("embedding_map", "manifests/*", marks=FULL),
-    ],
-)
+@FULL
+@pytest.mark.parametrize("what", ["near_duplicates", "embedding_map"])
+@pytest.mark.parametrize("which", ["manifests/*", "parts/*"])
 def test_a_damaged_analysis_is_made_anew(patient: Patient, what: str, which: str) -> None:
     paths = [path for path in (patient.data / "analysis" / what).rglob("*") if path.match(which)]
     assert paths
@@ -166,7 +162,7 @@ def test_a_ledgers_part_is_made_anew_row_by_row_as_it_was(patient: Patient) -> N
     ]
 
 
-@pytest.mark.parametrize("injury", ["damaged", "all lost", *full("lost", "older damaged")])
+@pytest.mark.parametrize("injury", ["all lost", *full("damaged", "lost", "older damaged")])
 def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: Patient, injury: str) -> None:
     newest, first = patient.manifest("sources/art"), patient.manifest("sources/art", back=1)
     if injury == "damaged":
@@ -182,6 +178,7 @@ def test_a_ledger_keeps_its_batches_whatever_becomes_of_its_manifests(patient: P
     assert patient.state() == patient.before
 
 
+@FULL
 def test_pictures_that_changed_since_are_not_taken_in_by_a_repair_and_are_by_the_next_run(patient: Patient) -> None:
     paint(patient.root, 3, 20, seed=500)
     damaged = patient.part(patient.embeddings(), FIRST, 0)
