@@ -26,7 +26,7 @@ from embeddings_dagster.stages.raw import run_raw
 from embeddings_dagster.stages.rgb import run_rgb
 from embeddings_dagster.stages.verify import verify
 from embeddings_dagster.store import Store
-from embeddings_dagster_tests.damage.test_found import undone
+from embeddings_dagster_tests.damage.injuries import undone
 from embeddings_dagster_tests.damage.ward import Ward
 
 BATCH = "art__000001"

@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from embeddings_dagster.stages.verify import verify
+from embeddings_dagster_tests.damage.injuries import undone
 from embeddings_dagster_tests.damage.patient import FIRST, Patient, paint, typed
-from embeddings_dagster_tests.damage.test_found import undone
 from embeddings_dagster_tests.damage.ward import Ward
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from embeddings_dagster.store import Versions
+from embeddings_dagster_tests.damage.injuries import everything, undone
 from embeddings_dagster_tests.damage.kinds import File, committed
-from embeddings_dagster_tests.damage.test_found import SEED, everything, undone
 from embeddings_dagster_tests.damage.ward import Ward
 
+SEED = 20261129
 SWAPS = 30
 
 

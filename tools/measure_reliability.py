@@ -1,0 +1,155 @@
+"""Makes the figures of docs/reliability.md: lets four machines loose on the project and counts what they did.
+
+    python tools/measure_reliability.py [--small] [--keep FOLDER] [--only NAME…]
+
+Each machine is a module of the tests, a process of its own, and can be run alone; what it counted is a JSON file in the
+folder, which is kept with --keep, and then used again for what is not named by --only. Ends with 1 where one of them
+found a promise broken.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- figures: tools/measure_reliability.py -->", "<!-- end of figures -->"
+MACHINES = {  # the arguments of the full size, and of a small one
+    "torture": (["--kills", "1000"], ["--kills", "40"]),
+    "faults": ([], ["--share", "0.05"]),
+    "damage": (["--bits", "1000"], ["--bits", "20"]),
+    "security": (["--examples", "5000"], ["--examples", "50"]),
+}
+
+Counted = Mapping[str, Any]
+
+
+def main() -> int:
+    """Run what is asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--small", action="store_true", help="a few minutes; the page then says so")
+    parser.add_argument("--keep", type=Path, help="where the JSON of each machine is kept")
+    parser.add_argument(
+        "--only", nargs="*", choices=MACHINES, default=list(MACHINES), help="run these, use what is kept"
+    )
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = asked.keep or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in asked.only:
+            run(name, MACHINES[name][asked.small], folder / f"{name}.json")
+        counted = {name: json.loads((folder / f"{name}.json").read_text()) for name in MACHINES}
+    write(figures(counted, small=asked.small))
+    broken = [f"{name}: {each}" for name, said in counted.items() for each in said["violations"]]
+    print(*broken, sep="\n", file=sys.stderr)
+    return bool(broken)
+
+
+def run(name: str, arguments: list[str], summary: Path) -> None:
+    """One machine; its summary tells whether it found anything."""
+    command = [sys.executable, "-m", f"embeddings_dagster_tests.{name}", *arguments, "--summary", str(summary)]
+    print(*command[1:], file=sys.stderr)
+    summary.unlink(missing_ok=True)
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if not summary.exists():
+        raise SystemExit(f"{name} ended with {done.returncode}, and without a summary")
+
+
+def figures(counted: Mapping[str, Counted], *, small: bool) -> str:
+    """The part of the page that nobody writes by hand."""
+    cores = os.cpu_count()
+    size = "a small run, for a look only" if small else "the full size"
+    head = f"Made on {date.today()} by `tools/measure_reliability.py` ({size}), {platform.machine()}, {cores} cores."
+    parts = [head, _table(("machine", "what it did", "CPU-seconds", "seed", "violations"), _sums(counted))]
+    for title, rows in TABLES.items():
+        heading, columns, found = title, *rows(counted)
+        parts += [f"### {heading}", _table(columns, found)]
+    return "\n\n".join(parts)
+
+
+def _sums(counted: Mapping[str, Counted]) -> list[tuple[object, ...]]:
+    torture, faults, damage, security = (counted[name] for name in MACHINES)
+    did = {
+        "torture": f"{torture['kills']:,} kills ({torture['kills_at_moments']:,} at random moments, "
+        f"{torture['kills_at_steps']:,} at named steps) in {torture['runs']:,} runs, {torture['changes']:,} changes of "
+        f"inputs between",
+        "faults": f"{faults['faults']:,} faults of storage, each followed by a look and a run without one",
+        "damage": f"{damage['bits']:,} flipped bits and {damage['injuries']:,} other injuries, every one to be found",
+        "security": f"{security['inputs']:,} hostile inputs to {security['parsers']} parsers",
+    }
+    return [
+        (f"`{name}`", did[name], f"{said.get('cpu_seconds', said.get('seconds')):,.0f}", said["seed"], _none(said))
+        for name, said in counted.items()
+    ]
+
+
+def _none(said: Counted) -> str:
+    return f"{len(said['violations']):,}" if said["violations"] else "none"
+
+
+def _kills(counted: Mapping[str, Counted]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    said = counted["torture"]
+    return ("killed at", "times"), [(f"`{step}`", f"{count:,}") for step, count in said["kills_by_step"].items()]
+
+
+def _commands(counted: Mapping[str, Counted]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    said = counted["torture"]
+    kills = said["kills_by_command"]
+    rows = [(f"`{name}`", f"{count:,}", f"{kills.get(name, 0):,}") for name, count in said["runs_by_command"].items()]
+    return ("command", "run", "killed"), rows
+
+
+def _faults(counted: Mapping[str, Counted]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    said = counted["faults"]
+    rows = [
+        (by[:-1], name, f"{count:,}")
+        for by in ("errors", "operations", "scenarios")
+        for name, count in said[by].items()
+    ]
+    return ("by", "", "faults"), rows
+
+
+def _injuries(counted: Mapping[str, Counted]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    said = counted["damage"]
+    others = said["injuries_by_kind"]
+    rows = [(kind, f"{count:,}", f"{others.get(kind, 0):,}") for kind, count in said["bits_by_kind"].items()]
+    return ("kind of file", "flipped bits", "emptied, cut, lengthened, zeroed"), rows
+
+
+def _inputs(counted: Mapping[str, Counted]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    kinds = counted["security"]["kinds"]
+    rows = [(name, f"{kind['inputs']:,.0f}", f"{kind['refused']:,.0f}") for name, kind in kinds.items()]
+    return ("what was fed", "inputs", "refused by name"), rows
+
+
+TABLES: dict[str, Callable[[Mapping[str, Counted]], tuple[tuple[str, ...], list[tuple[object, ...]]]]] = {
+    "Kills by command": _commands,
+    "Kills by step": _kills,
+    "Faults of storage": _faults,
+    "Damage": _injuries,
+    "Hostile inputs": _inputs,
+}
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def write(text: str) -> None:
+    """Put the figures between their marks."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
