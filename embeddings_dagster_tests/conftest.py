@@ -1,4 +1,4 @@
-"""What all tests share: as many threads as there are cores, and not that many in each of the workers."""
+"""What all tests share: as many threads as there are cores, not that many in each worker; and S3 on loopback."""
 
 import os
 
@@ -6,4 +6,6 @@ import os
 # fifteen times as long as one thread each. Set before torch or faiss is loaded, and inherited by subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ("embeddings_dagster_tests.storage_fixtures",)
+from embeddings_dagster_tests.storage_fixtures import s3, s3_server
+
+__all__ = ["s3", "s3_server"]
