@@ -127,7 +127,8 @@ def _import_everything() -> None:
 
     import embeddings_dagster
 
-    unused = ("openvino_runtime", "openvino_model", "worker", "worker_guards", "daft", "__main__")
+    # `definitions` reads the settings that are there when it is imported: that is for each child to do.
+    unused = ("openvino_runtime", "openvino_model", "worker", "worker_guards", "daft", "definitions", "__main__")
     for module in pkgutil.walk_packages(embeddings_dagster.__path__, "embeddings_dagster."):
         if module.name.rpartition(".")[2] not in unused:
             importlib.import_module(module.name)

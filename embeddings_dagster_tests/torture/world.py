@@ -111,6 +111,9 @@ class World:
     # ---- kills
 
     def _kill(self, held: Held) -> Held:
+        entries = self._entries()
+        present = grouped(entries)  # what comes back as it was may have been something else in the meantime
+        self._settled = {image_id: had for image_id, had in self._settled.items() if present.get(image_id) == had}
         command = self._commands.draw()
         if command.looks and self._chance.random() >= UNSEEN:
             self._look()
@@ -124,7 +127,7 @@ class World:
         self.tally.kinds[command.kind] += 1
         self._untold |= {command.batch} - {""}
         exported.sound_or_unfinished(self.root / "out")
-        return self._audit.after_kill(held, self._settled, self._entries(), deep=self._kills % 5 == 0)
+        return self._audit.after_kill(held, self._settled, deep=self._kills % 5 == 0)
 
     def _at_step(self, command: Command, step: tuple[str, int]) -> bool:
         name, time_ = step
