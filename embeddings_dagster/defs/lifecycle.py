@@ -21,7 +21,7 @@ ALIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-HANDED_OVER = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
 LONGEST_START = timedelta(minutes=5)  # a process that comes later finds its run ended, and leaves it so
 START_TIME_FIELD = 19  # of /proc/PID/stat after the command's closing bracket: `starttime`, proc(5) field 22
 
@@ -103,7 +103,7 @@ def _bury_dead(instance: dg.DagsterInstance) -> list[str]:
 
 def _bury_stillborn(instance: dg.DagsterInstance, longest_start: timedelta) -> list[str]:
     """Whoever was starting them was killed: they name no process, and would keep their batch from being asked for."""
-    handed_over = instance.get_run_records(dg.RunsFilter(statuses=HANDED_OVER))
+    handed_over = instance.get_run_records(dg.RunsFilter(statuses=ALIVE_STATUSES))
     latest = datetime.now(UTC) - longest_start
     waiting = [each.dagster_run for each in handed_over if each.update_timestamp.replace(tzinfo=UTC) <= latest]
     batches = known_keys(instance) if waiting else set()
@@ -112,7 +112,7 @@ def _bury_stillborn(instance: dg.DagsterInstance, longest_start: timedelta) -> l
         named = {run.tags.get(tags.PARTITION), run.tags.get(tags.RANGE_START)}
         ours = {tags.JOB, tags.DISCOVERED, tags.STATE} & run.tags.keys() or named & batches
         again = instance.get_run_by_id(run.run_id)
-        if not ours or again is None or again.status not in HANDED_OVER:
+        if not ours or again is None or again.status not in ALIVE_STATUSES:
             continue
         if _own_process(instance, again) is None:
             end(instance, again, "process never began (whoever was starting it was killed)")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from embeddings_dagster.errors import CommitConflict, CorruptFile, StoreError, UnknownItem
+from embeddings_dagster.errors import CommitConflict, CorruptFile, StorageUnavailable, StoreError, UnknownItem
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.store import Previous, Store
 from embeddings_dagster.store.generations import GenerationChain
@@ -139,6 +139,8 @@ class Analysis(GenerationChain[AnalysisManifest]):
         for entry in manifest.files.values():
             try:
                 self.store.checked.check(self.path(entry.file), entry.sha256, again=again)
+            except StorageUnavailable:  # out of reach is not damaged
+                raise
             except (StoreError, OSError) as error:
                 found[self.path(entry.file)] = str(error)
         return found

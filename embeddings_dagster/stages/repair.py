@@ -15,7 +15,7 @@ from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.encoders import ModelIdentity
 from embeddings_dagster.encoders.kept_model import FILES, read_contents
 from embeddings_dagster.encoders.openvino_model import calibrated_folder
-from embeddings_dagster.errors import EmbeddingsError
+from embeddings_dagster.errors import CorruptFile, EmbeddingsError
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.sources.downloads.record import FILE
 from embeddings_dagster.stages.analyses import analyses
@@ -74,7 +74,7 @@ def repair_calibrations(context: StageContext, model: str, done: Done) -> None:
         record = versions.path(RECORD)
         try:
             found = read_calibration(versions)
-        except EmbeddingsError:
+        except CorruptFile:
             store.files.delete(record)
             found = None
         if found is None:
@@ -95,7 +95,7 @@ def _kept_here(store: Store, versions: Versions) -> Path | None:
     whole = {each: read_contents(each)["files"] for each in kept if _is_whole(each)}
     try:
         found = read_calibration(versions)
-    except EmbeddingsError:
+    except CorruptFile:
         found = None
     if found is not None:
         return next((each for each, files in whole.items() if files == found.contents["files"]), None)
@@ -182,7 +182,7 @@ def _files_of(analysis: Analysis, manifest: AnalysisManifest) -> dict[str, str]:
 def _newest_is_sound(analysis: Analysis) -> bool:
     try:
         newest = analysis.latest()
-    except EmbeddingsError:
+    except CorruptFile:
         return False
     return newest is None or not analysis.faults(newest, again=True)
 
@@ -199,6 +199,6 @@ def drop_downloads(context: StageContext, problems: Collection[Problem], done: D
 def _is_damaged(store: Store, path: str, sha256: str) -> bool:
     try:
         store.checked.check(path, sha256, again=True)
-    except EmbeddingsError:
+    except CorruptFile:
         return True
     return False

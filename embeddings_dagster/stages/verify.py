@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
 from embeddings_dagster.catalog import Catalogue
-from embeddings_dagster.errors import StoreError
+from embeddings_dagster.errors import StorageUnavailable, StoreError
 from embeddings_dagster.index import GenerationManifest, Generations
 from embeddings_dagster.stages.analyses import analyses
 from embeddings_dagster.stages.analysis_files import ROOT as ANALYSES
@@ -115,5 +115,7 @@ def _file_problems(
         if needed or chain.store.files.stat(path):
             try:
                 chain.store.checked.check(path, sha256, again=True)
+            except StorageUnavailable:  # out of reach is not damaged
+                raise
             except (StoreError, OSError) as error:
                 yield Problem(*place, path, rows if needed else "", in_words(error), remedy if needed else SUPERSEDED)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from embeddings_dagster.errors import StoreError
+from embeddings_dagster.errors import StorageUnavailable, StoreError
 from embeddings_dagster.index import Generations
 from embeddings_dagster.stages.calibration import RECORD, Calibration, calibrations, folder, read_calibration
 from embeddings_dagster.stages.models import read_version, records, registry
@@ -28,6 +28,8 @@ def model_problems(store: Store) -> list[Problem]:
         for versions in calibrations(store, model):
             try:
                 calibration = read_calibration(versions)
+            except StorageUnavailable:  # out of reach is not damaged
+                raise
             except (StoreError, OSError) as error:
                 found.append(Problem(DATASET, model, versions.path(RECORD), ALL, told(error), RECALIBRATE))
                 continue
@@ -67,6 +69,8 @@ def _file_problems(store: Store, model: str, calibration: Calibration) -> Iterat
     for path, sha256 in calibration.hashes().items():
         try:
             store.checked.check(path, sha256, again=True)
+        except StorageUnavailable:  # out of reach is not damaged
+            raise
         except (StoreError, OSError) as error:
             yield Problem(DATASET, model, path, "", told(error), RECALIBRATE)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from embeddings_dagster.errors import CorruptFile, StoreError
+from embeddings_dagster.errors import CorruptFile, StorageUnavailable, StoreError
 from embeddings_dagster.store.checked import REMEDY, told
 from embeddings_dagster.store.manifest import Previous
 from embeddings_dagster.store.versions import Versions
@@ -71,6 +71,8 @@ def chained(versions: Versions, read: Callable[[int], Version]) -> Chained[Versi
     for number in numbers:
         try:
             found[number] = read(number)
+        except StorageUnavailable:  # out of reach is not damaged
+            raise
         except (StoreError, OSError) as error:
             faults.append(Fault(number, versions.path(number), told(error)))
     for below, number in pairwise(numbers):

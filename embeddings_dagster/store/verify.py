@@ -8,7 +8,7 @@ other.
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from embeddings_dagster.errors import StoreError
+from embeddings_dagster.errors import StorageUnavailable, StoreError
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.chain import Chain
 from embeddings_dagster.store.checked import told
@@ -132,6 +132,8 @@ def _file_reasons(store: "Store", path: str, expected: _Expected, deep: bool) ->
             with store.checked.open(path, expected.sha256, again=True) as handle:
                 part = Part(handle, path)
                 rows = sum(len(part.read_group(number)) for number in range(len(part.group_rows())))
+        except StorageUnavailable:  # out of reach is not damaged
+            raise
         except (StoreError, OSError) as error:
             yield told(error)
         else:

@@ -334,3 +334,12 @@ def test_without_s3fs_the_extra_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "pip install 'embeddings-dagster[s3]'" in done.stderr
+
+
+def test_what_is_out_of_reach_is_not_called_damaged(s3: ObjectStorage, tmp_path: Path) -> None:
+    """Else a repair would make anew what is merely not to be had."""
+    store = remote(s3, tmp_path)
+    commit(chain_of(store), "art:a")
+    with s3.failing(always("403 AccessDenied", "GET")), pytest.raises(StorageUnavailable, match="were refused"):
+        store.verify()
+    assert store.verify() == []
