@@ -121,7 +121,7 @@ def test_run_config_is_described(definitions: dg.Definitions) -> None:
         .assets_def_for_key(dg.AssetKey("dino_embeddings"))
         .op.config_field.config_type.fields
     )
-    assert set(fields) == {"device", "precision", "batch_size", "retry_failed", "force", "download"}
+    assert set(fields) == {"device", "precision", "batch_size", "retry_failed", "force", "heal", "download"}
     assert all(field.description for field in fields.values())
 
 

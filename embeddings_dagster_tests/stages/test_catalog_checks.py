@@ -83,7 +83,7 @@ def test_verify_finds_every_kind_of_damage(world: CatalogWorld) -> None:
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     [problem] = verify(world.store)
     assert (problem.dataset, problem.file) == ("catalog", f"catalog/files/{file.name}")
-    assert "delete the folder catalog and run again" in problem.remedy
+    assert "makes it anew, from raw_images" in problem.remedy
     file.unlink()
     assert "is missing" in verify(world.store)[0].reason
     file.write_bytes(whole)
