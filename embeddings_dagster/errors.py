@@ -5,6 +5,9 @@ one image and ends as a row in a failures table; every other `EmbeddingsError` s
 was committed as it was.
 """
 
+import errno
+import os
+
 
 class EmbeddingsError(Exception):
     """Root of everything this project raises on purpose."""
@@ -67,6 +70,48 @@ class NotExclusive(StoreError):
 
 class CountsDoNotReconcile(StoreError):
     """A stage lost count: total differs from processed + skipped + failed. Nothing was marked complete."""
+
+
+class StorageFailed(StoreError, OSError):
+    """A disk, or the network before it, did not do what it was asked: full, read-only, no permission, damaged.
+
+    It is an OSError too, for whoever deals with those, and `errno` is the one it had. `heals`: whether the same may
+    succeed soon without anybody changing anything.
+    """
+
+    heals = False
+
+    @classmethod
+    def of(cls, error: OSError, place: str, what: str) -> "StorageFailed":
+        """What happened to `place`, which cannot be `what` (read, written, …), and what to do."""
+        failed = cls(f"{place} cannot be {what}: {reason_and_remedy(error)}")
+        failed.errno, failed.strerror = error.errno, error.strerror
+        failed.heals = error.errno not in LASTING
+        return failed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM}
+LASTING = {*FULL, *REFUSED, errno.EROFS}  # nothing but a person changes these
+
+
+def reason_and_remedy(error: OSError) -> str:
+    """What the system says, and what to do about it, as two sentences."""
+    number = error.errno or 0
+    if number in FULL:
+        remedy = "Make room on that disk"
+    elif number == errno.EROFS:
+        remedy = "That disk is mounted read-only: mount it for writing, or name another place in the settings"
+    elif number in REFUSED:
+        remedy = "Give this user the permission, or name another place in the settings"
+    elif number in {errno.EMFILE, errno.ENFILE}:
+        remedy = "Raise the limit on open files (ulimit -n)"
+    else:
+        remedy = "Check that disk and how it is connected"
+    return f"{error.strerror or os.strerror(number)}. {remedy}, then run again; what was committed is whole."
 
 
 class UnknownItem(EmbeddingsError):

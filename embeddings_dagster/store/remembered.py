@@ -26,20 +26,30 @@ class Remembered:
         """Do `work`, and once more where the file was deleted meanwhile, or is not a database.
 
         Raises:
-            sqlite3.Error: it cannot be used: the disk is full, or another process has held it for a minute.
+            sqlite3.Error: it cannot be used: the disk is full or read-only, or another process has held it for a
+                minute. The message names the file.
         """
+        try:
+            return self._do(work)
+        except sqlite3.OperationalError as error:
+            raise sqlite3.OperationalError(f"{self.database}: {error}") from error
+
+    def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
             with self._connected() as connection:
                 return work(connection)
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):
-                self.database.unlink(missing_ok=True)
+                self._delete()
             with self._connected() as connection:
                 return work(connection)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        self.database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"its folder cannot be made ({error.strerror})") from error
         with closing(sqlite3.connect(self.database, timeout=60, isolation_level=None)) as connection:
             connection.execute("pragma synchronous = off")  # derived: a loss costs the work of deriving it
             (layout,) = connection.execute("pragma user_version").fetchone()
@@ -48,6 +58,12 @@ class Remembered:
             if not layout:
                 connection.executescript(f"{self._tables}\n; pragma user_version = {self._layout}")
             yield connection
+
+    def _delete(self) -> None:
+        try:
+            self.database.unlink(missing_ok=True)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"it is damaged and cannot be deleted ({error.strerror})") from error
 
 
 @contextmanager
