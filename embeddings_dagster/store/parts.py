@@ -42,6 +42,7 @@ def write_part(
             for group in _groups(batches, row_group_bytes):
                 writer.write_table(pa.Table.from_batches(group, schema), row_group_size=sum(map(len, group)))
                 rows += sum(map(len, group))
+        sink.require_written()
     return Written(rows, sink.bytes, sink.sha256)
 
 
