@@ -75,18 +75,14 @@ class CountsDoNotReconcile(StoreError):
 class StorageFailed(StoreError, OSError):
     """A disk, or the network before it, did not do what it was asked: full, read-only, no permission, damaged.
 
-    It is an OSError too, for whoever deals with those, and `errno` is the one it had. `heals`: whether the same may
-    succeed soon without anybody changing anything.
+    It is an OSError too, for whoever deals with those, and `errno` is the one it had.
     """
-
-    heals = False
 
     @classmethod
     def of(cls, error: OSError, place: str, what: str) -> "StorageFailed":
         """What happened to `place`, which cannot be `what` (read, written, …), and what to do."""
         failed = cls(f"{place} cannot be {what}: {reason_and_remedy(error)}")
         failed.errno, failed.strerror = error.errno, error.strerror
-        failed.heals = error.errno not in LASTING
         return failed
 
     def __str__(self) -> str:
@@ -112,6 +108,17 @@ def reason_and_remedy(error: OSError) -> str:
     else:
         remedy = "Check that disk and how it is connected"
     return f"{error.strerror or os.strerror(number)}. {remedy}, then run again; what was committed is whole."
+
+
+def told(error: Exception) -> str | None:
+    """What went wrong, in sentences for a person; None for what nobody foresaw, of which a programmer wants to see
+    more."""
+    if isinstance(error, EmbeddingsError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{reason_and_remedy(error)}"
+    return None
 
 
 class UnknownItem(EmbeddingsError):

@@ -59,7 +59,7 @@ def run_raw(context: StageContext, batch: str) -> Account:
         assert source is not None, "a batch with work to do has rows"
         asked = pa.Table.from_pylist([rows[image_id] for image_id in todo], schema=tables.LEDGER)
         records = source.records(batch, asked)
-        with workshop(context.settings) as pictures:
+        with workshop(context.settings, context.stop) as pictures:
             work = _Work(source, pictures, batch, fields, context.run_id, records)
             yield from ordered_map(lambda each: work.make(each, rows[each]), todo, threads=source.threads)
 

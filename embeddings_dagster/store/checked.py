@@ -88,7 +88,7 @@ class Checked:
                 connection.execute(TABLE)
                 return connection.execute(statement, values).fetchall()
         except (sqlite3.OperationalError, OSError):
-            return []  # busy for ten seconds, deleted under our feet, no room, no permission: not remembered, that is all
+            return []  # busy for ten seconds, deleted under our feet, no room: not remembered, that is all
         except sqlite3.DatabaseError:  # not a database, or not whole
             with suppress(OSError):
                 self._database.unlink(missing_ok=True)

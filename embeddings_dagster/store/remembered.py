@@ -10,6 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from embeddings_dagster.errors import StorageFailed
+from embeddings_dagster.store.trouble import telling, telling_of_sqlite
+
+UNUSABLE = (sqlite3.Error, StorageFailed)  # what whoever can do without passes over
+
 Result = TypeVar("Result")
 
 
@@ -26,13 +31,11 @@ class Remembered:
         """Do `work`, and once more where the file was deleted meanwhile, or is not a database.
 
         Raises:
-            sqlite3.Error: it cannot be used: the disk is full or read-only, or another process has held it for a
-                minute. The message names the file.
+            StorageFailed: there is no room for it, or no permission.
+            sqlite3.Error: another process has held it for a minute.
         """
-        try:
+        with telling(self.database, "used"), telling_of_sqlite(self.database):
             return self._do(work)
-        except sqlite3.OperationalError as error:
-            raise sqlite3.OperationalError(f"{self.database}: {error}") from error
 
     def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
@@ -40,16 +43,13 @@ class Remembered:
                 return work(connection)
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):
-                self._delete()
+                self.database.unlink(missing_ok=True)
             with self._connected() as connection:
                 return work(connection)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self.database.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise sqlite3.OperationalError(f"its folder cannot be made ({error.strerror})") from error
+        self.database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.database, timeout=60, isolation_level=None)) as connection:
             connection.execute("pragma synchronous = off")  # derived: a loss costs the work of deriving it
             (layout,) = connection.execute("pragma user_version").fetchone()
@@ -58,12 +58,6 @@ class Remembered:
             if not layout:
                 connection.executescript(f"{self._tables}\n; pragma user_version = {self._layout}")
             yield connection
-
-    def _delete(self) -> None:
-        try:
-            self.database.unlink(missing_ok=True)
-        except OSError as error:
-            raise sqlite3.OperationalError(f"it is damaged and cannot be deleted ({error.strerror})") from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.files_object import ObjectFiles
 from embeddings_dagster.store.heads import Heads, read_heads
 from embeddings_dagster.store.ledger import Ledger, Newest
+from embeddings_dagster.store.trouble import telling
 from embeddings_dagster.store.vectors import Listing, VectorLookup
 from embeddings_dagster.store.verify import Problem, verify_store
 from embeddings_dagster.store.versions import NAME as VERSION
@@ -106,7 +107,8 @@ class Store:
         `timeout` in seconds, -1 waits for ever; `filelock.Timeout` when it has passed.
         """
         folder = self.cache / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
+        with telling(folder, "made"):
+            folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{quote(name, safe='')}.lock", timeout=timeout)
 
     def verify(self, deep: bool = True) -> list[Problem]:

@@ -4,11 +4,21 @@ Its promise: no bare `OSError` of storage leaves the store. That a file is not t
 and no trouble: those pass as they are.
 """
 
+import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from embeddings_dagster.errors import StorageFailed
 
+# What SQLite calls the troubles of a disk, by the system's numbers: the low byte of its own code says which it is.
+OF_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
 ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, StorageFailed)
 
 
@@ -25,3 +35,20 @@ def telling(place: object, what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageFailed.of(error, str(place), what) from error
+
+
+@contextmanager
+def telling_of_sqlite(place: object) -> Iterator[None]:
+    """As `telling`, for a database: what is no trouble of its disk passes as it is.
+
+    Raises:
+        StorageFailed: there is no room, no permission, or an I/O error.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        number = OF_SQLITE.get(code & 0xFF) if code is not None else None
+        if number is None:
+            raise
+        raise StorageFailed.of(OSError(number, str(error)), str(place), "used") from error

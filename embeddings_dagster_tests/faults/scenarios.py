@@ -29,7 +29,6 @@ from embeddings_dagster_tests.store.crash_driver import (
     FIRST,
     FIRST_FAILED,
     PART,
-    SECOND,
     bring_to_second,
     ledger_table,
 )
