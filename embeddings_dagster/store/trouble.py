@@ -34,6 +34,8 @@ def telling(place: object, what: str) -> Iterator[None]:
     except ANSWERS:
         raise
     except OSError as error:
+        if error.errno is None:  # no system said that: a lock's Timeout is an OSError, too
+            raise
         raise StorageFailed.of(error, str(place), what) from error
 
 
