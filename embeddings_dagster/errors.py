@@ -106,7 +106,7 @@ def reason_and_remedy(error: OSError) -> str:
     elif number in {errno.EMFILE, errno.ENFILE}:
         remedy = "Raise the limit on open files (ulimit -n)"
     else:
-        remedy = "Check that disk and how it is connected"
+        remedy = "Check that disk, the room on it and how it is connected"
     return f"{error.strerror or os.strerror(number)}. {remedy}, then run again; what was committed is whole."
 
 

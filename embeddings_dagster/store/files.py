@@ -8,7 +8,7 @@ import re
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -104,7 +104,8 @@ class Files(ABC):
                 except FileExistsError:
                     self._is_exclusive = self.read(probe) == b"first"
             finally:
-                self.delete(probe)
+                with suppress(OSError):  # what kept it from being made is what to tell
+                    self.delete(probe)
             if not self._is_exclusive:
                 raise NotExclusive(
                     f"{self.root} lets a file be created twice, so two writers could overwrite each other's commits. "

@@ -18,25 +18,14 @@ from embeddings_dagster.settings import load_settings
 from embeddings_dagster.stages.verify import verify
 from embeddings_dagster.store import Store
 from embeddings_dagster_tests.cli.command import COMMAND, environment, run
-from embeddings_dagster_tests.cli.conftest import PICTURES, SAMPLE
+from embeddings_dagster_tests.cli.conftest import PICTURES
 from embeddings_dagster_tests.faults.commands import assert_said, begun, stopped, until
+from embeddings_dagster_tests.faults.projects import emojis
 from embeddings_dagster_tests.shop import open_shop, silent
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-from make_hostile import FOLDER, make_hostile  # isort: skip - the line above says where it is
+from make_hostile import FOLDER, make_hostile  # isort: skip - `projects` puts tools on the path
 
 SEED = 20270318
-MODEL = "models: {dino: {kind: dino, model: 'bundled:dino', device: cpu}}\n"
-
-
-def project(root: Path, sources: str = "art: {kind: folder, path: pics}") -> Path:
-    """Five pictures and a small model."""
-    (root / "pics").mkdir(parents=True)
-    for each in PICTURES:
-        shutil.copy2(SAMPLE / each, root / "pics")
-    (root / "embeddings.yaml").write_text(f"sources: {{{sources}}}\n{MODEL}")
-    return root
 
 
 def locks(root: Path, pattern: str) -> list[Path]:
@@ -63,7 +52,7 @@ def assert_ends_well(root: Path, images: int) -> None:
 
 
 def test_a_decoder_that_takes_a_minute_is_given_up_though_its_group_gets_the_signal_too(tmp_path: Path) -> None:
-    root = project(tmp_path / "project")
+    root = emojis(tmp_path / "project")
     made = make_hostile(tmp_path / "made")
     bomb = next(name for name, entry in made.items() if entry["kind"] == "time bomb")
     shutil.copy2(tmp_path / "made" / FOLDER / bomb, root / "pics" / f"bomb{Path(bomb).suffix}")
@@ -87,7 +76,7 @@ def test_a_server_that_says_nothing_is_left(tmp_path: Path) -> None:
     with open_shop() as shop:
         shop["/slow.png"] = silent()
         sources = "shop: {kind: catalog, path: shop.csv, download: {private_hosts: [127.0.0.1]}}"
-        root = project(tmp_path / "project", sources)
+        root = emojis(tmp_path / "project", sources)
         (root / "shop.csv").write_text(f"id,image_url\n1,{shop.url('/slow.png')}\n")
         with begun("run", cwd=root) as process:
             until(lambda: shop.asked("/slow.png"), process)
@@ -96,7 +85,7 @@ def test_a_server_that_says_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_another_process_holds_is_not_waited_for(tmp_path: Path) -> None:
-    root = project(tmp_path / "project")
+    root = emojis(tmp_path / "project")
     folder = root / "data" / "cache" / "locks"
     folder.mkdir(parents=True)
     with FileLock(folder / "raw_images%2Fart__000001.lock"), begun("run", cwd=root) as process:
@@ -132,7 +121,7 @@ with listening(), stop_on_signals() as stop:
 
 
 def test_signals_that_are_ignored_stay_so(tmp_path: Path) -> None:
-    root = project(tmp_path / "project")
+    root = emojis(tmp_path / "project")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
     try:
         with begun("run", cwd=root) as process:
@@ -148,7 +137,7 @@ def test_signals_that_are_ignored_stay_so(tmp_path: Path) -> None:
 def test_stopped_at_random_moments_a_run_goes_on_where_it_was(tmp_path: Path, stops: int) -> None:
     print(f"seed {SEED}")
     moments = random.Random(SEED)
-    root = project(tmp_path / "project")
+    root = emojis(tmp_path / "project")
     seconds = 0.0
     for number in range(stops):
         if not number % 10:  # begin again, so that every phase has its turn
@@ -172,7 +161,7 @@ def test_stopped_at_random_moments_a_run_goes_on_where_it_was(tmp_path: Path, st
 
 
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(tmp_path: Path) -> None:
-    root = project(tmp_path / "project")
+    root = emojis(tmp_path / "project")
     assert into_nothing("run", cwd=root, nobody_reads="stderr").returncode == 0, "progress is only told"
     for arguments in (("search", "--id", "art:dog.png"), ("status", "--json"), ("files", "raw_images")):
         done = into_nothing(*arguments, cwd=root, nobody_reads="stdout")
