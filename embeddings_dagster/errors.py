@@ -6,6 +6,7 @@ was committed as it was.
 """
 
 import errno
+import os
 import re
 
 # Control characters but tabs and line breaks, and those that turn the order of what is read: `gpj.exe` for `exe.jpg`.
@@ -85,6 +86,55 @@ class StorageUnavailable(StoreError, OSError):
 
 class CountsDoNotReconcile(StoreError):
     """A stage lost count: total differs from processed + skipped + failed. Nothing was marked complete."""
+
+
+class StorageFailed(StoreError, OSError):
+    """A disk, or the network before it, did not do what it was asked: full, read-only, no permission, damaged.
+
+    It is an OSError too, for whoever deals with those, and `errno` is the one it had.
+    """
+
+    @classmethod
+    def of(cls, error: OSError, place: str, what: str) -> "StorageFailed":
+        """What happened to `place`, which cannot be `what` (read, written, …), and what to do."""
+        failed = cls(f"{place} cannot be {what}: {reason_and_remedy(error)}")
+        failed.errno, failed.strerror = error.errno, error.strerror
+        return failed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM}
+LASTING = {*FULL, *REFUSED, errno.EROFS}  # nothing but a person changes these
+
+
+def reason_and_remedy(error: OSError) -> str:
+    """What the system says, and what to do about it, as two sentences."""
+    number = error.errno or 0
+    if number in FULL:
+        remedy = "Make room on that disk"
+    elif number == errno.EROFS:
+        remedy = "That disk is mounted read-only: mount it for writing, or name another place in the settings"
+    elif number in REFUSED:
+        remedy = "Give this user the permission, or name another place in the settings"
+    elif number in {errno.EMFILE, errno.ENFILE}:
+        remedy = "Raise the limit on open files (ulimit -n)"
+    else:
+        remedy = "Check that disk, the room on it and how it is connected"
+    return f"{error.strerror or os.strerror(number)}. {remedy}, then run again; what was committed is whole."
+
+
+def told(error: Exception) -> str | None:
+    """What went wrong, in sentences for a person; None for what nobody foresaw, of which a programmer wants to see
+    more."""
+    if isinstance(error, EmbeddingsError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{reason_and_remedy(error)}"
+    return None
 
 
 class UnknownItem(EmbeddingsError):

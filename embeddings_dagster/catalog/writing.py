@@ -17,6 +17,7 @@ from embeddings_dagster.catalog.records import Picture, Region
 from embeddings_dagster.catalog.values import Kind, Value, clean, fields_of, moment_text, value_of
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.ids import source_of
+from embeddings_dagster.store.trouble import telling_of_sqlite
 
 TITLES = ("title", "name")  # the first of these that a record has is what its picture is called
 BREAK = " \ue000 "  # between texts that are indexed together: a letter nobody types, so that no phrase spans two
@@ -164,7 +165,7 @@ class Totals(NamedTuple):
 def writing(path: Path, *, new: bool) -> Iterator[CatalogueWriter]:
     """A writer on a file that nobody reads; kept only if the block ends without an error."""
     # Whatever goes wrong, the file is thrown away: so nothing is synced, and no journal is written to disk.
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with telling_of_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("journal_mode = memory", "synchronous = off", "secure_delete = on", f"cache_size = -{CACHE_KB}"):
             connection.execute(f"pragma {pragma}")
         if new:

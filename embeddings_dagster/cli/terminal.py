@@ -43,10 +43,23 @@ def notes() -> Console:
     return _console(stderr=True)
 
 
+class _Notes(Console):
+    """Notes that nobody can read any more cost the work nothing: a closed pipe or terminal swallows them."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream.isatty()
-    return Console(
+    return (_Notes if stderr else Console)(
         stderr=stderr,
         width=None if terminal else PIPED_WIDTH,
         soft_wrap=not terminal,

@@ -54,11 +54,11 @@ def requests_for_batches(
 def batches_under_way(instance: dg.DagsterInstance) -> set[str]:
     """The batches of which a run is under way, be it of one batch or of a range of them."""
     runs = list(instance.get_runs(dg.RunsFilter(statuses=STARTED)))
-    recently = datetime.now(UTC) - LEFT_BEHIND
+    now = datetime.now(UTC)
     runs += [
         record.dagster_run
         for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED]))
-        if tags.RUN_KEY not in record.dagster_run.tags or record.create_timestamp > recently
+        if tags.RUN_KEY not in record.dagster_run.tags or abs(record.create_timestamp - now) < LEFT_BEHIND
     ]
     found = {run.tags[tags.PARTITION] for run in runs if tags.PARTITION in run.tags}
     ranges = {(run.tags[tags.RANGE_START], run.tags[tags.RANGE_END]) for run in runs if tags.RANGE_START in run.tags}
@@ -86,7 +86,7 @@ def _tried(instance: dg.DagsterInstance, entries: Sequence[LedgerBatch]) -> Mapp
 
 def _request(settings: DagsterSettings, entry: LedgerBatch, runs: Sequence[dg.RunRecord]) -> dg.RunRequest | None:
     tried = [record for record in runs if record.dagster_run.status in TRIED]
-    if tried and datetime.now(UTC) < _ended(tried[0]) + backoff(settings, len(tried)):
+    if tried and _rests(tried[0], backoff(settings, len(tried))):
         return None
     run_key = f"{entry.key}:{entry.since}:{len(tried)}"
     if any(
@@ -115,13 +115,15 @@ def next_attempt(
     attempt = instance.get_runs_count(tried)
     if attempt:
         last = instance.get_run_records(tried, limit=1)[0]
-        if datetime.now(UTC) < _ended(last) + backoff(settings, attempt):
+        if _rests(last, backoff(settings, attempt)):
             return None
     return attempt
 
 
-def _ended(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+def _rests(record: dg.RunRecord, pause: timedelta) -> bool:
+    """Whether a run ended less than a pause ago. One that ended in the future did so before the clock was set back."""
+    ended = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+    return ended <= datetime.now(UTC) < ended + pause
 
 
 def backoff(settings: DagsterSettings, attempt: int) -> timedelta:

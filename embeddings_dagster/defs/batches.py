@@ -14,7 +14,7 @@ from embeddings_dagster.defs.config import StageConfig
 from embeddings_dagster.defs.metadata import Metadata, account_metadata
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.signals import stop_on_signals
-from embeddings_dagster.errors import CommitConflict, EncodeFailed, ItemError, Stopped
+from embeddings_dagster.errors import LASTING, CommitConflict, EncodeFailed, ItemError, Stopped, told
 from embeddings_dagster.settings import DagsterSettings
 from embeddings_dagster.stages.account import Account
 from embeddings_dagster.stages.context import StageContext
@@ -109,11 +109,13 @@ def heals(error: Exception) -> bool:
     """Whether the same work may succeed later without anybody changing anything."""
     if isinstance(error, ItemError):
         return error.retryable
-    return isinstance(error, CommitConflict | EncodeFailed | OSError)
+    if isinstance(error, OSError):
+        return error.errno not in LASTING
+    return isinstance(error, CommitConflict | EncodeFailed)
 
 
 def describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {told(error) or error}"
 
 
 def may_retry(context: dg.AssetExecutionContext, settings: DagsterSettings, failed: Mapping[str, Exception]) -> bool:

@@ -1,7 +1,9 @@
-"""The executor of all our jobs: Dagster's in-process one, cured of three things.
+"""The executor of all our jobs: Dagster's in-process one, cured of four things.
 
 - A run that waits for a pool slot ignored SIGTERM and used a whole core. Ours says who holds the slot, sleeps, stops on
   the signal, and takes over at once when the holder's process is gone.
+- A run that waits to try again was deaf to a stop until then; and where the clock was set back meanwhile, it waited as
+  much longer. Ours listens, and counts the seconds.
 - Pools had no limit until somebody configured one. Ours get theirs from the settings before the first claim.
 - One failed batch in a run of many kept the others from going on, and gave none of them its own data version. In such a
   run an asset reports its batches itself (see `batches.py`), and the next asset goes on with those that are whole.
@@ -9,7 +11,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
@@ -17,6 +19,7 @@ from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.execute_plan import inner_plan_execution_iterator
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
@@ -31,6 +34,7 @@ from embeddings_dagster.defs import lifecycle, tags
 WAIT_SECONDS = 0.25
 LOOK_FOR_DEAD_SECONDS = 2.0
 SAY_SECONDS = 30.0
+LONGEST_PAUSE = 60.0  # between two tries to get a slot; Dagster's own are shorter
 
 
 class PatientClaims(InstanceConcurrencyContext):
@@ -50,6 +54,8 @@ class PatientClaims(InstanceConcurrencyContext):
         if check_captured_interrupt():
             raise dg.DagsterExecutionInterruptedError(f"stopped while {step_key} waited for pool {concurrency_key!r}")
         now = time.monotonic()
+        if self._pending_timeouts.get(step_key, 0.0) - time.time() > LONGEST_PAUSE:  # the clock was set back
+            self._pending_timeouts[step_key] = 0.0
         if now - self._looked > LOOK_FOR_DEAD_SECONDS:
             self._looked = now
             if lifecycle.bury(self._asked_instance):
@@ -78,6 +84,30 @@ class PatientClaims(InstanceConcurrencyContext):
             self._asked_instance.event_log_storage.free_concurrency_slots_for_run(self._run.run_id)
 
 
+class PatientExecution(ActiveExecution):
+    """The steps of one run; the wait for those that are to be tried again can be interrupted."""
+
+    def sleep_til_ready(self) -> None:
+        """Sleep a little, or until the next step is due. Raises DagsterExecutionInterruptedError when told to stop."""
+        if check_captured_interrupt():
+            raise dg.DagsterExecutionInterruptedError("stopped while a step waited to be tried again")
+        pause = min(max(self.sleep_interval(), 0.0), WAIT_SECONDS)  # type: ignore[no-untyped-call]
+        clock, began = time.time(), time.monotonic()
+        time.sleep(pause)
+        set_back = time.monotonic() - began - (time.time() - clock)
+        if set_back > LOOK_FOR_DEAD_SECONDS:
+            for step in self._waiting_to_retry:
+                self._waiting_to_retry[step] -= set_back
+
+
+class PatientPlan(ExecutionPlan):
+    """A plan that is executed as above."""
+
+    def start(self, retry_mode: RetryMode, *given: Any, **named: Any) -> ActiveExecution:
+        """See `ExecutionPlan.start`."""
+        return PatientExecution(self, retry_mode, *given, **named)
+
+
 def _cancel_own(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """A run that we execute ourselves and that was told to stop was canceled; to Dagster it would have failed."""
     current = instance.get_run_by_id(run.run_id)
@@ -87,7 +117,7 @@ def _cancel_own(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 
 def _iterate(job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
     with PatientClaims(job_context.instance, job_context.dagster_run) as claims:
-        yield from inner_plan_execution_iterator(job_context, execution_plan, claims)
+        yield from inner_plan_execution_iterator(job_context, PatientPlan(**execution_plan._asdict()), claims)
 
 
 class BatchExecutor(InProcessExecutor):

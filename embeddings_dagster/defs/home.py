@@ -7,8 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from sqlalchemy.exc import DBAPIError
 
 from embeddings_dagster.settings import Settings
+from embeddings_dagster.store.trouble import telling, telling_of_sqlite
 
 HOME_VARIABLE = "DAGSTER_HOME"
 HOME_NAME = ".dagster"
@@ -45,7 +47,17 @@ def project_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The open instance, for runs in this process: what they print stays on the terminal. Its home is made if need be.
 
     Everywhere else Dagster captures it, and would swallow a progress bar.
+
+    Raises:
+        StorageFailed: there is no room for the history, or no permission.
     """
-    ref = InstanceRef.from_dir(str(make_home(settings)), overrides={"compute_logs": NOT_CAPTURED})
-    with dg.DagsterInstance.from_ref(ref) as instance:
-        yield instance
+    home = project_home(settings)
+    try:
+        with telling(home, "written"):
+            make_home(settings)
+        ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": NOT_CAPTURED})
+        with dg.DagsterInstance.from_ref(ref) as instance:
+            yield instance
+    except DBAPIError as error:
+        with telling_of_sqlite(home):
+            raise error.orig or error from error

@@ -20,6 +20,7 @@ from embeddings_dagster.defs.models import embeddings_name, index_name
 from embeddings_dagster.defs.partitions import IMAGE_BATCHES, add_keys, drop_keys, known_keys
 from embeddings_dagster.defs.resources import Project
 from embeddings_dagster.defs.sensors import changed_keys
+from embeddings_dagster.defs.signals import was_asked
 from embeddings_dagster.errors import Stopped, UnknownItem
 from embeddings_dagster.stages.analyses import OF_PICTURES
 from embeddings_dagster.stages.catalog import ASSET
@@ -170,7 +171,7 @@ class Launcher:
             if ended is not None and not ended.is_finished:
                 lifecycle.end(self._instance, ended, "process left it unfinished")
         assert ended is not None, "the run was created above"
-        if stopped or ended.status == dg.DagsterRunStatus.CANCELED:
+        if stopped or was_asked() or ended.status == dg.DagsterRunStatus.CANCELED:
             raise Stopped("stopped on request; what was whole is committed, run again to go on")
         return Outcome(run.run_id, batches, ended.is_success, tuple(problems), blocked)
 

@@ -104,8 +104,9 @@ def _bury_dead(instance: dg.DagsterInstance) -> list[str]:
 def _bury_stillborn(instance: dg.DagsterInstance, longest_start: timedelta) -> list[str]:
     """Whoever was starting them was killed: they name no process, and would keep their batch from being asked for."""
     handed_over = instance.get_run_records(dg.RunsFilter(statuses=ALIVE_STATUSES))
-    latest = datetime.now(UTC) - longest_start
-    waiting = [each.dagster_run for each in handed_over if each.update_timestamp.replace(tzinfo=UTC) <= latest]
+    now = datetime.now(UTC)
+    ages = [(now - each.update_timestamp.replace(tzinfo=UTC), each.dagster_run) for each in handed_over]
+    waiting = [run for age, run in ages if abs(age) >= longest_start]  # below 0 where the clock was set back
     batches = known_keys(instance) if waiting else set()
     buried = []
     for run in waiting:

@@ -1,15 +1,28 @@
-"""SIGTERM and SIGINT become a stage's stop event while it works: what is whole is committed, then the run ends.
+"""SIGTERM and Ctrl-C: what is whole is committed, then the run ends. A second one ends the process at once.
 
-Dagster would raise in the middle of whatever is being done. A second signal still does.
+A stage is told by its stop event. Dagster would raise in the middle of whatever is being done, and forgets a signal
+that comes while it does something itself; so a command asks `was_asked`. Signals that are ignored, as `nohup` and a
+shell's `&` have it, stay so.
 """
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal was closed
+SAME_SECONDS = 0.5  # `timeout` and service managers send a signal to the process and to its group: that is one
+AT_ONCE = b"stopped at once; what was committed is whole\n"
+
+_asked = threading.Event()  # a process has one set of signals
+
+
+class Interrupted(SystemExit):
+    """A signal came between stages, where nothing is half done."""
 
 
 @contextmanager
@@ -19,18 +32,23 @@ def stop_on_signals() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    arrived: list[tuple[float, int]] = []
+    before = {each: signal.getsignal(each) for each in SIGNALS if _is_heard(each)}
 
-    arrived: list[int] = []
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        previous = before[signal.Signals(number)]
+        if callable(previous):
+            previous(number, frame)
+        else:
+            signal.raise_signal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        previous = before[signal.Signals(number)]
-        if stop.is_set() and callable(previous):
-            previous(number, frame)
+        arrived.append((time.monotonic(), number))
         stop.set()
+        if arrived[-1][0] - arrived[0][0] > SAME_SECONDS and not was_asked():  # of a command, the listener sees to it
+            pass_on(number, frame)
 
-    for each in SIGNALS:
+    for each in before:
         signal.signal(each, handle)
     try:
         yield stop
@@ -38,4 +56,71 @@ def stop_on_signals() -> Iterator[threading.Event]:
         for each, previous in before.items():
             signal.signal(each, previous)
     if arrived:  # too late for the stage to obey, which ended as if nothing had been said: whoever waits outside shall
-        signal.raise_signal(arrived[0])
+        pass_on(arrived[0][1], None)
+
+
+def was_asked() -> bool:
+    """Whether this command was told to stop."""
+    return _asked.is_set()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """For a command, from its first moment to its last: hear every signal, whoever else handles it.
+
+    Raises:
+        Interrupted: one came where no stage is at work.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _asked.clear()
+    handlers = dict.fromkeys(SIGNALS, _interrupt) | ({HANG_UP: _hang_up} if HANG_UP is not None else {})
+    before = {each: signal.signal(each, handler) for each, handler in handlers.items() if _is_heard(each)}
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(heard,), name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(woken)
+        os.close(told)
+        for each, previous in before.items():
+            signal.signal(each, previous)
+
+
+def _is_heard(number: int) -> bool:
+    return signal.getsignal(number) not in (signal.SIG_IGN, None)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(128 + number)
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C, to whoever handles that now."""
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
+    else:
+        _interrupt(number, frame)
+
+
+def _listen(heard: int) -> None:
+    """In a thread of its own: the main one may be deep in a library, and then Python tells it nothing."""
+    first = None
+    while True:
+        numbers = os.read(heard, 64)
+        if not numbers:
+            os.close(heard)
+            return
+        now = time.monotonic()
+        if first is None and {*numbers} & {*SIGNALS, HANG_UP}:
+            first = now
+            _asked.set()
+        again = [number for number in numbers if number in SIGNALS]  # a terminal may well hang up twice
+        if first is not None and again and now - first > SAME_SECONDS:
+            with suppress(OSError):
+                os.write(2, AT_ONCE)
+            os._exit(128 + again[0])

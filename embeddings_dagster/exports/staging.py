@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from embeddings_dagster import __version__
-from embeddings_dagster.errors import ExportFailed
+from embeddings_dagster.errors import ExportFailed, StorageFailed
 from embeddings_dagster.exports.report import ExportedFile
 from embeddings_dagster.exports.target import FORMAT_VERSION, MAKER, Target, require_free
 from embeddings_dagster.stages.context import StageContext
@@ -119,6 +119,8 @@ def staged(context: StageContext, target: Target, *, force: bool) -> Iterator[St
             with tempfile.TemporaryDirectory(prefix=EXPORTING, dir=target.folder) as folder:
                 yield Staging(target, Path(folder))
         made = []
+    except StorageFailed:  # of what is exported, or of the cache: its message says so
+        raise
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         raise ExportFailed(

@@ -20,12 +20,15 @@ _KEPT_NOISE = 65536  # bytes; what a decoder prints beyond that is dropped
 
 
 def guard(lifeline: int | None) -> None:
-    """Leave Ctrl-C to the parent, write no core, be the first to go when memory is short, and die with the parent.
+    """Leave signals that stop to the parent, though its whole group gets them; write no core, be the first to go when
+    memory is short, and die with the parent.
 
     Nobody writes to the `lifeline`, a pipe whose other end the parent holds. When it closes, the kernel itself ends
     this process by SIGIO: a thread that waits for it could not run while a decoder holds the interpreter.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if not posix:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

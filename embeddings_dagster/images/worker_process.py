@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import BinaryIO
 
@@ -14,15 +15,18 @@ from embeddings_dagster.images import frames
 
 MODULE = "embeddings_dagster.images.worker"
 START_SECONDS = 120.0  # a cold disk, a busy machine
+LOOK_SECONDS = 0.2  # between two looks at the stop event while a picture is decoded
 # One thread each, and no memory set aside for more: the parent decides how many pictures are decoded at once.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class WorkerDied(Exception):
-    """The process ended before it answered. `expired`: it was ended at the deadline. `ending`: what ended it."""
+    """The process ended before it answered. `expired`: it was ended at the deadline, `stopped`: because a stop was
+    asked for. `ending`: what ended it."""
 
-    def __init__(self, expired: bool, code: int) -> None:
+    def __init__(self, expired: bool, code: int, *, stopped: bool = False) -> None:
         self.expired = expired
+        self.stopped = stopped
         self.killed = code == -getattr(signal, "SIGKILL", 9)
         self.ending = _ending(code)
         super().__init__(self.ending)
@@ -68,13 +72,16 @@ class WorkerProcess:
         """Whether it can be asked again."""
         return not self._expired and self._process.poll() is None
 
-    def ask(self, question: Mapping[str, object], data: bytes, seconds: float) -> tuple[frames.Header, list[bytes]]:
+    def ask(
+        self, question: Mapping[str, object], data: bytes, seconds: float, stop: threading.Event | None = None
+    ) -> tuple[frames.Header, list[bytes]]:
         """The answer to a question about a picture.
 
         Raises:
-            WorkerDied: there was none within `seconds`, or the process died over it. It cannot be used any more.
+            WorkerDied: there was none within `seconds`, or before `stop` was set, or the process died over it. It
+                cannot be used any more.
         """
-        answer = self._exchange(question, data, seconds)
+        answer = self._exchange(question, data, seconds, stop)
         self.served += 1
         return answer
 
@@ -110,13 +117,17 @@ class WorkerProcess:
                 os.close(end)
 
     def _exchange(
-        self, question: Mapping[str, object], data: bytes | None, seconds: float
+        self,
+        question: Mapping[str, object],
+        data: bytes | None,
+        seconds: float,
+        stop: threading.Event | None = None,
     ) -> tuple[frames.Header, list[bytes]]:
         """One message there, unless `data` is None, and one back, or the end of the process."""
         requests, answers = self._pipes()
-        timer = threading.Timer(seconds, self._expire)
-        timer.daemon = True
-        timer.start()
+        answered = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(answered, seconds, stop), name="decoder watch", daemon=True)
+        watch.start()
         try:
             if data is not None:
                 frames.send(requests, question, data)
@@ -125,12 +136,12 @@ class WorkerProcess:
             code = self._code()
             self._said = self._last_words()
             self.end()
-            raise WorkerDied(self._expired, code) from error
+            raise WorkerDied(self._expired, code, stopped=stop is not None and stop.is_set()) from error
         except BaseException:  # interrupted in the middle of a message: no later one would be understood
             self.end()
             raise
         finally:
-            timer.cancel()
+            answered.set()
 
     def _pipes(self) -> tuple[BinaryIO, BinaryIO]:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -138,9 +149,14 @@ class WorkerProcess:
         assert stdout is not None
         return stdin, stdout  # type: ignore[return-value]
 
-    def _expire(self) -> None:
-        self._expired = True
-        self._process.kill()
+    def _watch(self, answered: threading.Event, seconds: float, stop: threading.Event | None) -> None:
+        """Kill the process at its deadline, or when a stop is asked for."""
+        end = time.monotonic() + seconds
+        while not answered.wait(max(0.0, min(end - time.monotonic(), LOOK_SECONDS))):
+            self._expired = time.monotonic() >= end
+            if self._expired or (stop is not None and stop.is_set()):
+                self._process.kill()
+                return
 
     def _code(self) -> int:
         try:

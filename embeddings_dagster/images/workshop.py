@@ -13,7 +13,7 @@ from typing import Self
 from PIL import Image
 
 from embeddings_dagster import errors
-from embeddings_dagster.errors import DecodeFailed, DecodeOutOfMemory, DecodeTookTooLong, ImageError
+from embeddings_dagster.errors import DecodeFailed, DecodeOutOfMemory, DecodeTookTooLong, ImageError, Stopped
 from embeddings_dagster.images import frames
 from embeddings_dagster.images.cores import usable_cores
 from embeddings_dagster.images.decode import decode
@@ -31,8 +31,12 @@ class Workshop:
     At most `processes` are started, by default one for each core: that is what a decoder keeps busy.
     """
 
-    def __init__(self, rules: DecodeRules, *, processes: int | None = None) -> None:
+    def __init__(
+        self, rules: DecodeRules, *, processes: int | None = None, stop: threading.Event | None = None
+    ) -> None:
+        """`stop`: once it is set, pictures in a process of their own are given up."""
         self.rules = rules
+        self._stop = stop
         self._places = threading.BoundedSemaphore(processes or usable_cores())
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
@@ -58,6 +62,7 @@ class Workshop:
         Raises:
             ImageError: as there, or `DecodeTookTooLong`.
             DecoderUnavailable: no process can be started.
+            Stopped: a stop was asked for.
         """
         if self._is_done_here(data):
             return probe(data, self.rules)
@@ -70,6 +75,7 @@ class Workshop:
         Raises:
             ImageError: as there, or `DecodeTookTooLong`.
             DecoderUnavailable: no process can be started.
+            Stopped: a stop was asked for.
         """
         if self._is_done_here(data):
             return to_rgb(data, self.rules)
@@ -82,6 +88,7 @@ class Workshop:
         Raises:
             ImageError: as there, or `DecodeTookTooLong`.
             DecoderUnavailable: no process can be started.
+            Stopped: a stop was asked for.
         """
         if self._is_done_here(data):
             return decode(data, self.rules, at_least=at_least)
@@ -97,6 +104,8 @@ class Workshop:
             try:
                 answer, bodies = self._answer(question, data)
             except WorkerDied as died:
+                if died.stopped:
+                    raise Stopped("stopped on request while decoding; run again to go on") from died
                 raise self._named(died, data) from died
         if "error" in answer:
             error: ImageError = getattr(errors, answer["error"])(answer["message"])
@@ -107,13 +116,13 @@ class Workshop:
     def _answer(self, question: frames.Header, data: bytes) -> tuple[frames.Header, list[bytes]]:
         worker = self._hire()
         try:
-            answer = worker.ask(question, data, self.rules.max_seconds)
+            answer = worker.ask(question, data, self.rules.max_seconds, self._stop)
         except WorkerDied as died:
-            if died.expired or worker.served == 0:
+            if died.expired or died.stopped or worker.served == 0:
                 raise
             # An earlier picture may have left it damaged, or someone ended it: this one gets a chance of its own.
             worker = WorkerProcess()
-            answer = worker.ask(question, data, self.rules.max_seconds)
+            answer = worker.ask(question, data, self.rules.max_seconds, self._stop)
         with self._lock:
             self._idle.append(worker)
         return answer

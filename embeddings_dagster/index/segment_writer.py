@@ -95,7 +95,11 @@ def write_faiss(files: Files, folder: str, name: str, index: Any) -> FileEntry:
     """The index of a segment."""
     with files.writing(f"{folder}/segments/{name}/{INDEX}") as handle:
         sink = Hashed(handle)
-        library().write_index(index, library().PyCallbackIOWriter(sink.write))
+        try:
+            library().write_index(index, library().PyCallbackIOWriter(sink.write))
+        except RuntimeError:  # faiss knows of nothing but that its writer failed
+            sink.require_written()
+            raise
     return _entry(sink)
 
 

@@ -23,6 +23,7 @@ from embeddings_dagster.settings_models import ModelSettings
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.calibration_sample import sample
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.stages.held import held
 from embeddings_dagster.stages.opened import workshop
 from embeddings_dagster.store import Store, Versions
 from embeddings_dagster.store.linked import placed
@@ -71,7 +72,7 @@ def calibrate(context: StageContext, name: str, model: ModelSettings, batch: str
         return model
     store.files.require_exclusive()
     key = _key(model)
-    with store.lock(f"calibration of {name} {key}"):
+    with held(context, f"calibration of {name} {key}"):
         model = with_calibration(store, name, model)
         if model.calibrated is not None:  # another process of this machine did it meanwhile
             return model
@@ -161,7 +162,7 @@ def _quantise(context: StageContext, model: ModelSettings, batch: str) -> str:
     """Make the quantised model in the cache; returns its digest."""
     pictures = sample(context.store, batch, MOST)
     note = {"calibration": model.calibration, "input_hashes": pictures.digest}
-    with workshop(context.settings) as decoder:
+    with workshop(context.settings, context.stop) as decoder:
         return quantise_on(
             model,
             pictures.units(),

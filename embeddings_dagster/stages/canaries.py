@@ -162,7 +162,7 @@ def encode(context: StageContext, model: ModelSettings, engine: Engine) -> tuple
     """
     units = [Unit(name, data, (Region(0, None, None, name),)) for name, data in canary_pictures().items()]
     found, precisions = [], set()
-    with workshop(context.settings) as pictures:
+    with workshop(context.settings, context.stop) as pictures:
         ungated = model.model_copy(update={"parity": 0.0})
         for each in engine.encode(ungated, units, pictures.decode, stop=context.stop):
             if each.error is not None:

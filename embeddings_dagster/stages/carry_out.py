@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, ItemError, Stopped
+from embeddings_dagster.errors import CommitConflict, CountsDoNotReconcile, DecoderUnavailable, ItemError, Stopped
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.account import Account, now, reasons_of
 from embeddings_dagster.stages.context import StageContext
@@ -93,6 +93,11 @@ def _once(context: StageContext, job: Job, started: float) -> Account:
     except (Stopped, KeyboardInterrupt, CountsDoNotReconcile):
         writer.checkpoint()
         raise
+    except DecoderUnavailable:
+        if not context.stop.is_set():
+            raise
+        writer.checkpoint()  # what stops us stops a process that is being started, too
+        context.check_stop()
     manifest = writer.finish(inputs=job.inputs, total=len(job.wanted))
     failures = tuple(job.chain.failures(manifest))
     return Account(

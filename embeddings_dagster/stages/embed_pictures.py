@@ -21,7 +21,7 @@ class Pictures(BatchInputs):
     def encoded(self, todo: Collection[Key]) -> Iterator[Made]:
         """See `BatchInputs`."""
         batches = self.upstream.scan(self.rgb, COLUMNS, keys=todo)
-        with workshop(self.context.settings) as pictures:
+        with workshop(self.context.settings, self.context.stop) as pictures:
             for each in self.engine.encode(self.model, units(batches), pictures.decode, stop=self.context.stop):
                 yield self._made(each)
 

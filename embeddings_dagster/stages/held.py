@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from filelock import Timeout
 
 from embeddings_dagster.stages.context import StageContext
+from embeddings_dagster.store.trouble import telling
 
 LOOK_SECONDS = 0.5  # between two looks at the stop event while another process holds the lock
 
@@ -16,12 +17,14 @@ def held(context: StageContext, name: str) -> Iterator[None]:
 
     Raises:
         Stopped: a stop was asked for while waiting.
+        StorageFailed: the lock's file cannot be made.
     """
     lock = context.store.lock(name, timeout=LOOK_SECONDS)
     waits = False
     while True:
         try:
-            lock.acquire()
+            with telling(lock.lock_file, "locked"):
+                lock.acquire()
             break
         except Timeout:
             if not waits:

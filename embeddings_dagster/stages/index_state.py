@@ -15,6 +15,7 @@ from pathlib import Path
 
 from embeddings_dagster.ids import Key
 from embeddings_dagster.stages.index_plan import Difference, Offer, Placed, Row, difference, superseded, wanted_rows
+from embeddings_dagster.store.trouble import telling, telling_of_sqlite
 
 TABLES = """
 create table if not exists marked (generation text);
@@ -215,16 +216,19 @@ def index_state(path: Path) -> Iterator[IndexState]:
     """The state in a file, which is made when missing; kept only if the block ends without an error.
 
     Raises:
+        StorageFailed: there is no room for it, or no permission.
         sqlite3.OperationalError: another process has held it for a minute.
         sqlite3.DatabaseError: it is damaged; delete it and begin again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+    with telling(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with telling_of_sqlite(path), closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
         connection.executescript(TABLES)
         connection.execute("begin immediate")
         try:
             yield IndexState(connection)
         except BaseException:
-            connection.rollback()
+            if connection.in_transaction:  # SQLite ends it itself where the disk is full
+                connection.rollback()
             raise
         connection.commit()

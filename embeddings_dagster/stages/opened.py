@@ -22,9 +22,9 @@ def decode_rules(settings: Settings) -> DecodeRules:
     )
 
 
-def workshop(settings: Settings) -> Workshop:
-    """Where a stage decodes its pictures; to be closed when it is done."""
-    return Workshop(decode_rules(settings))
+def workshop(settings: Settings, stop: threading.Event | None = None) -> Workshop:
+    """Where a stage decodes its pictures; to be closed when it is done. `stop` ends a decoder that takes long."""
+    return Workshop(decode_rules(settings), stop=stop)
 
 
 def opened_source(

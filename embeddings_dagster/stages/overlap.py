@@ -19,7 +19,7 @@ import numpy.typing as npt
 from embeddings_dagster.stages.index import vectors_of
 from embeddings_dagster.stages.neighbours import Vectors, in_common, nearest
 from embeddings_dagster.store import Chain, Head, Manifest, Store
-from embeddings_dagster.store.remembered import Remembered, transaction
+from embeddings_dagster.store.remembered import UNUSABLE, Remembered, transaction
 
 NEIGHBOURS = 10
 QUERIES = 200
@@ -162,7 +162,7 @@ class _Memory:
         """What was remembered, if anything was of this state."""
         query = "select said from overlaps where one = ? and other = ? and state = ?"
         rows: list[tuple[str]] = []
-        with suppress(sqlite3.Error):
+        with suppress(*UNUSABLE):
             rows = self._remembered.do(
                 lambda database: database.execute(query, (*self._spaces, self._state)).fetchall()
             )
@@ -178,5 +178,5 @@ class _Memory:
             with transaction(database):
                 database.execute("insert or replace into overlaps values (?, ?, ?, ?)", row)
 
-        with suppress(sqlite3.Error):
+        with suppress(*UNUSABLE):
             self._remembered.do(write)

@@ -97,7 +97,7 @@ def listed(context: StageContext, batch: str) -> tuple[LedgerBatch, dict[str, Le
 
 def _made(context: StageContext, source: Source, batch: str, rows: Mapping[str, LedgerRow]) -> Iterator[Made]:
     records = source.records(batch, pa.Table.from_pylist(list(rows.values()), schema=tables.LEDGER))
-    with workshop(context.settings) as pictures:
+    with workshop(context.settings, context.stop) as pictures:
         fields = fields_of(context.settings, ids.source_of(batch))
         work = _Work(source, pictures, batch, fields, context.run_id, records)
         yield from ordered_map(lambda each: work.make(each, rows[each]), list(rows), threads=source.threads)

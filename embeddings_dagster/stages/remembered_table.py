@@ -5,6 +5,7 @@ It is derived: it may be deleted or damaged at any time, and then nothing is rem
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,11 @@ class RememberedTable:
             return self._schema.empty_table()
 
     def remember(self, table: pa.Table) -> None:
-        """Replace what is remembered, whole or not at all."""
+        """Replace what is remembered, whole or not at all; without room or permission, nothing new is."""
+        with suppress(OSError):
+            self._remember(table)
+
+    def _remember(self, table: pa.Table) -> None:
         if table.equals(self.recall()):
             return
         if not len(table):

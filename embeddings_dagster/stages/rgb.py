@@ -64,7 +64,7 @@ def run_rgb(context: StageContext, batch: str) -> Account:
             return
         source = _open(context, batch)
         threads = usable_cores()
-        with workshop(context.settings) as pictures:
+        with workshop(context.settings, context.stop) as pictures:
             yield from ordered_map(
                 lambda image_id: _make(source, pictures, version, rows[image_id], context.run_id),
                 todo,

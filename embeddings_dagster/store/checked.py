@@ -7,12 +7,13 @@ moment, costs time and nothing else: a check that is not remembered is made agai
 import hashlib
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from embeddings_dagster.errors import CorruptFile, MissingFile
 from embeddings_dagster.store.files import Files, Stat
+from embeddings_dagster.store.trouble import telling
 
 CHUNK = 2**20
 TABLE = """create table if not exists checked (
@@ -46,10 +47,12 @@ class Checked:
         if not again and self._is_known(path, stat, sha256):
             return handle
         try:
-            if _sha256(handle) != sha256:
+            with telling(self._files.url(path), "read"):
+                found = _sha256(handle)
+                handle.seek(0)
+            if found != sha256:
                 self._forget(path)  # rot that keeps size and time is found once, and then nobody's to read
                 raise CorruptFile(f"{self._files.url(path)} does not hold what was committed. {REMEDY}")
-            handle.seek(0)
         except BaseException:
             handle.close()
             raise
@@ -89,10 +92,11 @@ class Checked:
                 connection.execute("pragma synchronous = off")  # losing the newest lines costs a second check
                 connection.execute(TABLE)
                 return connection.execute(statement, values).fetchall()
-        except sqlite3.OperationalError:  # busy for ten seconds, or deleted under our feet: not remembered, that is all
-            return []
+        except (sqlite3.OperationalError, OSError):
+            return []  # busy for ten seconds, deleted under our feet, no room: not remembered, that is all
         except sqlite3.DatabaseError:  # not a database, or not whole
-            self._database.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._database.unlink(missing_ok=True)
             return []
 
 

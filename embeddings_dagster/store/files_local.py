@@ -13,8 +13,11 @@ from typing import BinaryIO
 from embeddings_dagster.errors import NotExclusive
 from embeddings_dagster.store.files import Files, Stat
 from embeddings_dagster.store.steps import reached
+from embeddings_dagster.store.trouble import telling
 
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+
+READ, WRITTEN, LISTED, DELETED = "read", "written", "listed", "deleted"
 
 
 class LocalFiles(Files):
@@ -28,15 +31,17 @@ class LocalFiles(Files):
         return self._root / path
 
     def read(self, path: str) -> bytes:
-        return self.local(path).read_bytes()
+        with telling(self.local(path), READ):
+            return self.local(path).read_bytes()
 
     def open(self, path: str) -> BinaryIO:
-        return self.local(path).open("rb")
+        with telling(self.local(path), READ):
+            return self.local(path).open("rb")
 
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         final = self.local(path)
-        with self._temporary(final) as temporary:
+        with telling(final, WRITTEN), self._temporary(final) as temporary:
             with temporary.open("xb") as handle:
                 reached("write:begun")
                 yield handle
@@ -48,7 +53,7 @@ class LocalFiles(Files):
 
     def create(self, path: str, data: bytes) -> None:
         final = self.local(path)
-        with self._temporary(final) as temporary:
+        with telling(final, WRITTEN), self._temporary(final) as temporary:
             with temporary.open("xb") as handle:
                 handle.write(data)
                 _sync(handle)
@@ -85,7 +90,7 @@ class LocalFiles(Files):
 
     def _entries(self, folder: str, *, folders: bool) -> list[str]:
         try:
-            with os.scandir(self.local(folder)) as entries:
+            with telling(self.local(folder), LISTED), os.scandir(self.local(folder)) as entries:
                 return sorted(e.name for e in entries if e.is_dir() == folders and not e.name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -95,18 +100,20 @@ class LocalFiles(Files):
         for each in self.folders(folder):
             place = f"{self._root}/{folder}/{each}/{inside}"  # plain strings: there may be thousands
             try:
-                last = max(filter(name.fullmatch, os.listdir(place)), default=None)
-                if last is not None:
-                    found[each] = (last, _stat(os.stat(f"{place}/{last}")))
+                with telling(place, LISTED):
+                    last = max(filter(name.fullmatch, os.listdir(place)), default=None)
+                    if last is not None:
+                        found[each] = (last, _stat(os.stat(f"{place}/{last}")))
             except (FileNotFoundError, NotADirectoryError):  # none, or erased meanwhile
                 continue
         return found
 
     def delete(self, path: str) -> None:
-        self.local(path).unlink(missing_ok=True)
+        with telling(self.local(path), DELETED):
+            self.local(path).unlink(missing_ok=True)
 
     def delete_folder(self, folder: str) -> None:
-        with suppress(FileNotFoundError):
+        with telling(self.local(folder), DELETED), suppress(FileNotFoundError):
             shutil.rmtree(self.local(folder))
 
     def hidden(self, folder: str) -> list[str]:
@@ -136,7 +143,8 @@ class LocalFiles(Files):
 
     def stat(self, path: str) -> Stat | None:
         try:
-            found = self.local(path).stat()
+            with telling(self.local(path), READ):
+                found = self.local(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         return _stat(found)

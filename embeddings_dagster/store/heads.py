@@ -16,7 +16,7 @@ from embeddings_dagster.errors import CorruptFile
 from embeddings_dagster.store.files import Stat
 from embeddings_dagster.store.manifest import Counts
 from embeddings_dagster.store.migrations import FORMAT_VERSION
-from embeddings_dagster.store.remembered import Remembered, transaction
+from embeddings_dagster.store.remembered import UNUSABLE, Remembered, transaction
 
 if TYPE_CHECKING:
     from embeddings_dagster.store.store import Store
@@ -127,7 +127,7 @@ class _Memory:
         """The heads whose newest manifest is the very file that was read."""
         query = "select batch, newest, size, mtime_ns, identity, said from heads where dataset = ?"
         rows: list[tuple[Any, ...]] = []
-        with suppress(sqlite3.Error):
+        with suppress(*UNUSABLE):
             rows = self._remembered.do(lambda connection: connection.execute(query, (self._dataset,)).fetchall())
         self._batches = {row[0] for row in rows}
         same = (row for row in rows if listed.get(row[0]) == (row[1], row[2:5]))
@@ -148,7 +148,7 @@ class _Memory:
                 connection.executemany(statement, values)
 
         if values:
-            with suppress(sqlite3.Error):
+            with suppress(*UNUSABLE):
                 self._remembered.do(write)
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embeddings_dagster.errors import CorruptFile
+from embeddings_dagster.errors import CorruptFile, StorageFailed
 from embeddings_dagster.ids import Key
 from embeddings_dagster.store.checked import REMEDY
 from embeddings_dagster.store.files import Files
@@ -42,6 +42,7 @@ def write_part(
             for group in _groups(batches, row_group_bytes):
                 writer.write_table(pa.Table.from_batches(group, schema), row_group_size=sum(map(len, group)))
                 rows += sum(map(len, group))
+        sink.require_written()
     return Written(rows, sink.bytes, sink.sha256)
 
 
@@ -98,8 +99,9 @@ class Part:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            if getattr(error, "errno", None):
-                raise  # the disk or the network failed, which says nothing about the file
+            if isinstance(error, OSError) and error.errno:
+                # The disk or the network failed, which says nothing about the file.
+                raise StorageFailed.of(error, self._name, "read") from error
             raise CorruptFile(f"{self._name} cannot be parsed ({error}). {REMEDY}") from error
 
     @property

@@ -10,6 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from embeddings_dagster.errors import StorageFailed
+from embeddings_dagster.store.trouble import telling, telling_of_sqlite
+
+UNUSABLE = (sqlite3.Error, StorageFailed)  # what whoever can do without passes over
+
 Result = TypeVar("Result")
 
 
@@ -26,8 +31,13 @@ class Remembered:
         """Do `work`, and once more where the file was deleted meanwhile, or is not a database.
 
         Raises:
-            sqlite3.Error: it cannot be used: the disk is full, or another process has held it for a minute.
+            StorageFailed: there is no room for it, or no permission.
+            sqlite3.Error: another process has held it for a minute.
         """
+        with telling(self.database, "used"), telling_of_sqlite(self.database):
+            return self._do(work)
+
+    def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
             with self._connected() as connection:
                 return work(connection)

@@ -18,6 +18,7 @@ from embeddings_dagster.store.files_s3 import S3Files
 from embeddings_dagster.store.heads import Heads, read_heads
 from embeddings_dagster.store.ledger import Ledger, Newest
 from embeddings_dagster.store.object_system import S3
+from embeddings_dagster.store.trouble import telling
 from embeddings_dagster.store.vectors import Listing, VectorLookup
 from embeddings_dagster.store.verify import Problem, verify_store
 from embeddings_dagster.store.versions import NAME as VERSION
@@ -112,7 +113,8 @@ class Store:
         `timeout` in seconds, -1 waits for ever; `filelock.Timeout` when it has passed.
         """
         folder = self.cache / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
+        with telling(folder, "made"):
+            folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{quote(name, safe='')}.lock", timeout=timeout)
 
     def verify(self, deep: bool = True) -> list[Problem]:

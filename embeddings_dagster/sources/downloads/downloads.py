@@ -99,7 +99,7 @@ class Downloads:
     def _refresh(self, name: str, url: str, cap: int, stop: threading.Event) -> tuple[Outcome, str]:
         with self._urls.turn(url, stop):
             row = self._cache.record.get(url)
-            if row is None or not self._download or (row.not_before or 0) > time.time():
+            if row is None or not self._download or row.is_left_alone(time.time()):
                 return Outcome.SKIPPED, ""
             whole = row.file is not None and self._cache.load(row) is not None
             known = row if whole else Row(url, name)  # what is damaged is asked for without conditions
@@ -136,7 +136,7 @@ class Downloads:
             final = not kind.retryable and row.rules == self._rules(row.why, cap)
             if final and not self._retry_failed:
                 raise kind(row.message or shown(url))
-            if (row.not_before or 0) > time.time():
+            if row.is_left_alone(time.time()):
                 until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.not_before))
                 raise DownloadFailed(
                     f"{shown(url)}: answered {row.status}, and its server wants to be left alone until {until}; run "

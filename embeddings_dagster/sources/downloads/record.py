@@ -75,6 +75,11 @@ class Row:
     failed_at: float | None = None
     attempts: int = 0
 
+    def is_left_alone(self, now: float) -> bool:
+        """Whether the server named a time that has not come. What it said in the future was said before the clock was
+        set back, and counts no more."""
+        return (self.not_before or 0) > now >= (self.failed_at or 0)
+
     def healthy(self) -> "Row":
         """The row without its failure."""
         return replace(
