@@ -24,7 +24,9 @@ ERRORS = {
     "handle.read": (errno.EIO, errno.ESTALE),
     "names": READING,
     "folders": READING,
+    "hidden": READING,
     "newest": READING,
+    "walk": READING,
     "stat": READING,
     "writing": WRITING,
     "handle.write": (errno.EIO, errno.ENOSPC, errno.EDQUOT),
@@ -32,6 +34,7 @@ ERRORS = {
     "create": WRITING,
     "delete": (errno.EIO, errno.EROFS, errno.EACCES),
     "delete_folder": (errno.EIO, errno.EROFS, errno.EACCES),
+    "delete_empty": (errno.EIO, errno.EROFS, errno.EACCES),
 }
 BEFORE, AFTER, SHORT = "before", "after", "short"
 # `after`: renamed, linked or deleted, and then the folder's fsync fails. `short`: half of the bytes, then no room.
@@ -41,7 +44,7 @@ MOMENTS = {
     "delete": (BEFORE, AFTER),
     "handle.write": (BEFORE, SHORT),
 }
-WRITES = {"writing", "handle.write", "publish", "create", "delete", "delete_folder"}
+WRITES = {"writing", "handle.write", "publish", "create", "delete", "delete_folder", "delete_empty"}
 
 
 class Fault(NamedTuple):
@@ -133,6 +136,19 @@ class FaultyFiles(Files):
     def folders(self, folder: str) -> list[str]:
         with self._doing("folders", folder, "listed"):
             return self.inner.folders(folder)
+
+    def hidden(self, folder: str) -> list[str]:
+        with self._doing("hidden", folder, "listed"):
+            return self.inner.hidden(folder)
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stat]]:
+        with self._doing("walk", folder, "listed"):
+            found = list(self.inner.walk(folder))
+        yield from found
+
+    def delete_empty(self, folder: str) -> None:
+        with self._doing("delete_empty", folder, "deleted"):
+            self.inner.delete_empty(folder)
 
     def newest(self, folder: str, inside: str, name: re.Pattern[str]) -> dict[str, tuple[str, Stat]]:
         with self._doing("newest", folder, "listed"):
