@@ -16,7 +16,7 @@ from embeddings_dagster.search import IdQuery, SearchService, Term
 from embeddings_dagster.settings import load_settings
 from embeddings_dagster.stages.verify import verify
 from embeddings_dagster.store import Store
-from embeddings_dagster_tests.cli.command import run
+from embeddings_dagster_tests.cli.command import COMMAND, environment, run
 from embeddings_dagster_tests.cli.conftest import PICTURES, SAMPLE
 from embeddings_dagster_tests.faults.commands import begun
 from embeddings_dagster_tests.faults.projects import artwork, emojis, rows_of, store_of
@@ -84,16 +84,17 @@ def readers(root: Path, searched: str | None) -> Iterator[Counter[str]]:
 
 
 def assert_made_once(store: Store) -> None:
-    """No row is in two parts: what one had committed, the other took as it was."""
+    """No row was made by two runs: what one had committed, the other took as it was."""
     for dataset in store.datasets():
         for batch in store.batches(dataset):
             chain = store.chain(dataset, batch)
-            made: Counter[str] = Counter()
+            made: dict[tuple[str, str], set[str]] = {}
             parts = {part.file: part for number in chain.versions.numbers() for part in chain.get(number).parts}
             for part in parts.values():
                 with chain.part(part.file, part.sha256) as opened:
-                    made.update(f"{row['image_id']} {row['input_hash']}" for row in opened.read().to_pylist())
-            assert set(made.values()) <= {1}, (dataset, batch, made.most_common(3))
+                    for row in opened.read(("image_id", "input_hash", "run_id")).to_pylist():
+                        made.setdefault((row["image_id"], row["input_hash"]), set()).add(row["run_id"])
+            assert [row for row, runs in made.items() if len(runs) > 1] == [], (dataset, batch)
 
 
 def test_two_runs_on_one_batch_do_its_work_once(tmp_path: Path) -> None:
@@ -133,3 +134,26 @@ def test_everything_at_once_and_readers_all_the_while(tmp_path: Path) -> None:
     assert verify(store) == []
     assert_made_once(store)
     assert run("forget", "art", "--yes", cwd=root).returncode in (0, 1)
+
+
+@pytest.mark.torture
+def test_a_run_of_the_command_and_one_of_dagster_on_the_same_batch(tmp_path: Path) -> None:
+    root = emojis(tmp_path / "project")
+    assert run("run", cwd=root).returncode == 0
+    for number in range(3):
+        shutil.copy2(SAMPLE / "food" / "banana.png", root / "pics" / f"new {number}.png")
+        materialise = subprocess.Popen(
+            [COMMAND.with_name("dagster"), "asset", "materialize", "-m", "embeddings_dagster.definitions",
+             "--select", "raw_images,rgb_images,dino_embeddings", "--partition", "art__000001"],
+            cwd=root, env=environment(DAGSTER_HOME=str(root / ".dagster"), EMBEDDINGS_SETTINGS="embeddings.yaml"),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        done = run("run", cwd=root)
+        _, said = materialise.communicate(timeout=300)
+        assert (done.returncode, materialise.returncode) == (0, 0), done.stderr + said
+    assert run("run", cwd=root).returncode == 0
+    store = store_of(root)
+    rows = rows_of(store)
+    assert {name: len(each) for name, each in rows.items()} == dict.fromkeys(rows, len(PICTURES) + 3)
+    assert_made_once(store)
+    assert verify(store) == []
