@@ -1,12 +1,14 @@
 """The project's own Dagster instance: the history that the command line and the UI share."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from filelock import FileLock
 from sqlalchemy.exc import DBAPIError
 
 from embeddings_dagster.settings import Settings
@@ -15,6 +17,7 @@ from embeddings_dagster.store.trouble import telling, telling_of_sqlite
 HOME_VARIABLE = "DAGSTER_HOME"
 HOME_NAME = ".dagster"
 CONFIG_NAME = "dagster.yaml"
+LOCK_NAME = ".tables.lock"
 
 NOT_CAPTURED = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 
@@ -55,9 +58,13 @@ def project_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
         with telling(home, "written"):
             make_home(settings)
-        ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": NOT_CAPTURED})
-        with dg.DagsterInstance.from_ref(ref) as instance:
+            with FileLock(home / LOCK_NAME):  # of two processes that make a fresh home's tables at once, one would fail
+                ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": NOT_CAPTURED})
+                opened = dg.DagsterInstance.from_ref(ref)
+        with opened as instance:
             yield instance
     except DBAPIError as error:
+        if not isinstance(error.orig, sqlite3.OperationalError):
+            raise
         with telling_of_sqlite(home):
-            raise error.orig or error from error
+            raise error.orig from error

@@ -7,10 +7,12 @@ those that were handed to a process and never heard of again.
 
 import os
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from embeddings_dagster.defs import tags
 from embeddings_dagster.defs.partitions import known_keys
@@ -139,4 +141,5 @@ def set_pool_limits(instance: dg.DagsterInstance, limits: dict[str, int], *, ove
     for name, limit in limits.items():
         pool = known.get(name)
         if pool is None or pool.from_default or (override and pool.limit != limit):
-            storage.set_concurrency_slots(name, limit)
+            with suppress(IntegrityError):  # another process gives a new pool its limit at this very moment
+                storage.set_concurrency_slots(name, limit)

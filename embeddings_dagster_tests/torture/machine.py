@@ -20,7 +20,7 @@ from embeddings_dagster_tests.torture.warm import Warm
 from embeddings_dagster_tests.torture.world import Tally, World, say
 
 SUMMARY = "TORTURE_SUMMARY"  # not one of ours: settings refuse names that they do not know
-KILLS_A_ROUND = 8
+KILLS_A_ROUND = 10
 TOLD = 40  # operations of the history told with a violation
 
 
