@@ -110,12 +110,15 @@ def test_a_version_that_was_built_on_another_than_the_one_below_it_is_found(ward
     """The one below is whole, sealed and in its place, and is not the one that was there."""
     above = set()
     pairs = [(chain[-2], chain[-1]) for chain in chains(ward) if len(chain) > 1]
-    with undone(*(below for below, _ in pairs)):
+    with undone(*(path for pair in pairs for path in pair)):
         for below, following in pairs:
             versions = Versions(ward.store.files, below.parent.relative_to(ward.data).as_posix(), "chain")
             document = versions.read(int(below.stem))
+            newest = following.read_bytes()
             below.unlink()
+            following.unlink()  # no number below one that is there is given again
             versions.create(int(below.stem), {**document, "created_at": "2020-01-01T00:00:00+00:00"})
+            following.write_bytes(newest)
             above.add(following.relative_to(ward.data).as_posix())
         assert above <= found(ward)
 

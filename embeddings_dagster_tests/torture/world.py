@@ -231,7 +231,7 @@ class World:
         if self.inputs.forgettable:
             if "old" in self._audit.open()[1].sources():
                 self.undisturbed(self._commands.forget())
-            litter.require_forgotten(self._audit.open()[1])
+            litter.require_forgotten(*self._audit.open())
             checks["forgotten"] += 1
             self.inputs.forgettable = False
         self._look()
