@@ -2,9 +2,9 @@
 
     python tools/measure_reliability.py [--small] [--keep FOLDER] [--only NAME…]
 
-Each machine is a module of the tests, a process of its own, and can be run alone; what it counted is a JSON file in the
-folder, which is kept with --keep, and then used again for what is not named by --only. Ends with 1 where one of them
-found a promise broken.
+Each machine is a module of the tests, a process of its own (of `torture` one for each core), and can be run alone; what
+they counted are JSON files in a folder, which is kept with --keep, and then used again for what is not named by --only.
+Ends with 1 where one of them found a promise broken.
 """
 
 import argparse
@@ -16,14 +16,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- figures: tools/measure_reliability.py -->", "<!-- end of figures -->"
-MACHINES = {  # the arguments of the full size, and of a small one
-    "torture": (["--kills", "1000"], ["--kills", "40"]),
+SEED = 20261129
+KILLS = {False: 1000, True: 40}  # full size and small; shared among the cores
+MACHINES: dict[str, tuple[list[str], list[str]]] = {  # the arguments of the full size, and of a small one
+    "torture": ([], []),
     "faults": ([], ["--share", "0.05"]),
     "damage": (["--bits", "1000"], ["--bits", "20"]),
     "security": (["--examples", "5000"], ["--examples", "50"]),
@@ -45,22 +48,47 @@ def main() -> int:
         folder = asked.keep or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         for name in asked.only:
-            run(name, MACHINES[name][asked.small], folder / f"{name}.json")
-        counted = {name: json.loads((folder / f"{name}.json").read_text()) for name in MACHINES}
+            run(name, asked.small, folder)
+        counted = {name: gathered(folder, name) for name in MACHINES}
     write(figures(counted, small=asked.small))
     broken = [f"{name}: {each}" for name, said in counted.items() for each in said["violations"]]
     print(*broken, sep="\n", file=sys.stderr)
     return bool(broken)
 
 
-def run(name: str, arguments: list[str], summary: Path) -> None:
-    """One machine; its summary tells whether it found anything."""
-    command = [sys.executable, "-m", f"embeddings_dagster_tests.{name}", *arguments, "--summary", str(summary)]
-    print(*command[1:], file=sys.stderr)
-    summary.unlink(missing_ok=True)
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if not summary.exists():
-        raise SystemExit(f"{name} ended with {done.returncode}, and without a summary")
+def run(name: str, small: bool, folder: Path) -> None:
+    """One machine; its summaries tell whether it found anything."""
+    for old in folder.glob(f"{name}-*.json"):
+        old.unlink()
+    shares = (os.cpu_count() or 1) if name == "torture" else 1
+    started = []
+    for share in range(shares):
+        arguments = list(MACHINES[name][small])
+        if name == "torture":  # worlds have seeds of their own, one after the other
+            arguments += ["--kills", str(-(-KILLS[small] // shares)), "--seed", str(SEED + share * 10**6)]
+        summary = folder / f"{name}-{share}.json"
+        command = [sys.executable, "-m", f"embeddings_dagster_tests.{name}", *arguments, "--summary", str(summary)]
+        print(*command[1:], file=sys.stderr)
+        started.append(subprocess.Popen(command, cwd=ROOT))
+    for process in started:
+        process.wait()
+
+
+def gathered(folder: Path, name: str) -> Counted:
+    """What the processes of a machine counted, added up; seeds are told one beside the other."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*.json"))]
+    if not found:
+        raise SystemExit(f"{folder} has no summary of {name}: it ended without one, or was never run")
+    seeds = ", ".join(str(each["seed"]) for each in found)
+    return {**reduce(added, found), "seed": seeds}
+
+
+def added(one: Any, other: Any) -> Any:
+    """Two summaries as one: numbers and lists are added, name by name."""
+    if isinstance(one, dict):
+        return {name: added(one[name], other[name]) if name in one and name in other else one.get(name, other.get(name))
+                for name in {**one, **other}}  # fmt: skip
+    return one + other
 
 
 def figures(counted: Mapping[str, Counted], *, small: bool) -> str:

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,35 +62,40 @@ class Done:
 
 def torture(folder: Path, *, kills: int, seed: int, world: int = 100, summary: Path | None = None) -> Done:
     """Kill until `kills` have met a live process, in worlds of `world` kills below `folder`; a world that ended well is
-    removed. Ends at the first violation."""
+    removed. Ends at the first violation. The summary is written after every round, so whoever ends it early has one."""
     say(f"torture: seed {seed}, {kills} kills")
     started, used = time.monotonic(), _cpu()
     done = Done(seed, Tally())
+    place = summary or (Path(os.environ[SUMMARY]) if SUMMARY in os.environ else None)
+
+    def keep() -> None:
+        done.seconds, done.cpu_seconds = time.monotonic() - started, _cpu() - used
+        if place is not None:
+            place.write_text(json.dumps(done.document(), indent=1) + "\n")
+
     with Warm() as warm, open_shop() as shop:
         golden = Golden()
         number = 0
         while done.tally.kills < kills and not done.violations:
             made = World(folder / f"world-{seed + number}", seed + number, warm, golden, shop, done.tally)
             try:
-                _live(made, min(world, kills - done.tally.kills))
+                _live(made, min(world, kills - done.tally.kills), keep)
             except AssertionError as error:
                 done.violations.append(_told(made, error, world))
             else:
                 shutil.rmtree(made.root)
             number += 1
-    done.seconds, done.cpu_seconds = time.monotonic() - started, _cpu() - used
-    place = summary or (Path(os.environ[SUMMARY]) if SUMMARY in os.environ else None)
-    if place is not None:
-        place.write_text(json.dumps(done.document(), indent=1) + "\n")
+    keep()
     say(json.dumps(done.document(), indent=1))
     return done
 
 
-def _live(world: World, kills: int) -> None:
+def _live(world: World, kills: int, keep: Callable[[], None]) -> None:
     world.begin()
     before = world.tally.kills
     while (left := before + kills - world.tally.kills) > 0:
         world.torment(min(left, KILLS_A_ROUND))
+        keep()
         say(f"world {world.seed}: {world.tally.kills} kills, {world.tally.late} too late")
 
 
