@@ -9,7 +9,8 @@ import pytest
 
 from embeddings_dagster.stages.verify import verify
 from embeddings_dagster.store import Store
-from embeddings_dagster_tests.cli.command import COMMAND, environment, run
+from embeddings_dagster_tests.cli.command import COMMAND, environment
+from embeddings_dagster_tests.cli.conftest import Command
 from embeddings_dagster_tests.faults.mounts import disks, needs_namespace
 from embeddings_dagster_tests.faults.projects import artwork, rows_of, store_of
 from embeddings_dagster_tests.shop import open_shop
@@ -29,9 +30,10 @@ def assert_told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
 
 
 @needs_namespace
-def test_data_on_a_disk_that_runs_full(tmp_path: Path) -> None:
+def test_data_on_a_disk_that_runs_full(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = artwork(tmp_path / "undisturbed", 24)
-    assert run("run", cwd=undisturbed).returncode == 0
+    monkeypatch.chdir(undisturbed)
+    assert command("run").code == 0
     expected = rows_of(store_of(undisturbed))
     size = sum(each.stat().st_size for each in (undisturbed / "data").rglob("*") if each.is_file())
 
@@ -130,9 +132,12 @@ def test_nothing_needs_room_for_temporary_files(tmp_path: Path) -> None:
 
 
 @needs_namespace
-def test_on_a_read_only_root_all_but_writing_works(tmp_path: Path) -> None:
+def test_on_a_read_only_root_all_but_writing_works(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = artwork(tmp_path)
-    assert run("run", cwd=root).returncode == 0
+    monkeypatch.chdir(root)
+    assert command("run").code == 0
     before = rows_of(store_of(root))
     shutil.copy2(next((root / "pics").glob("*.png")), root / "pics" / "new.png")
     with disks() as there:
@@ -140,13 +145,13 @@ def test_on_a_read_only_root_all_but_writing_works(tmp_path: Path) -> None:
         there.read_only(root / "cache")
         told = "cannot be written: Read-only file system. That disk is mounted read-only: mount it for writing"
         assert_told(there.run("run", cwd=root), f"{root / 'data'}/", told)
-        for command in (("verify",), ("files", "rgb_images")):
-            done = there.run(*command, cwd=root)
+        for asked in (("verify",), ("files", "rgb_images")):
+            done = there.run(*asked, cwd=root)
             assert done.returncode == 0, done.stderr
         there.writable(root / "data")
         there.writable(root / "cache")
     assert rows_of(store_of(root)) == before
-    assert run("run", cwd=root).returncode == 0
+    assert command("run").code == 0
     assert rows_of(store_of(root))["rgb_images"].keys() == before["rgb_images"].keys() | {"art:new.png"}
 
 
