@@ -17,6 +17,8 @@ import typer
 
 from embeddings_dagster.cli.gc import duration_of
 from embeddings_dagster.defs import tags
+from embeddings_dagster.store import Versions
+from embeddings_dagster.store.files_local import LocalFiles
 from embeddings_dagster.store.litter import KINDS
 from embeddings_dagster_tests.cli.conftest import Command
 from embeddings_dagster_tests.store.version_one import LAYOUTS, turn_back
@@ -124,11 +126,22 @@ def test_a_short_age_is_refused_while_a_run_is_under_way_and_the_dead_are_ended(
     assert command("gc", "--older-than", "0").code == 0
 
 
+def as_of_another_fingerprint(root: Path, folder: Path) -> None:
+    """Let manifests say that they belong where they were copied to."""
+    files = LocalFiles(root)
+    for path in folder.glob("*/manifests/*.json"):
+        body = json.loads(path.read_bytes())
+        body |= {"dataset": folder.relative_to(root).as_posix(), "fingerprint": folder.name + body["fingerprint"][12:]}
+        path.unlink()
+        Versions(files, path.parent.relative_to(root).as_posix(), "chain").create(body["version"], body)
+
+
 def test_vectors_of_a_former_model_are_told_of_and_go_when_asked_for(project: Path, command: Command) -> None:
     before = json.loads(command("model", "list", "--json").out)
     former = next(each for each in before if each["name"] == "dino")["fingerprint"][:12]
     other = project / "data" / "embeddings" / "dino" / ("f" * 12)
     shutil.copytree(project / "data" / "embeddings" / "dino" / former, other)
+    as_of_another_fingerprint(project / "data", other)
     told = json.loads(command("gc", "--json").out)["former"]
     assert [(each["model"], each["fp12"], each["files"]) for each in told] == [
         ("dino", "f" * 12, sum(path.is_file() for path in other.rglob("*")))
