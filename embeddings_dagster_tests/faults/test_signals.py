@@ -111,6 +111,15 @@ def test_a_second_signal_ends_it_at_once() -> None:
     assert (slow.returncode, err) == (143, "stopped at once; what was committed is whole\n")
 
 
+def test_a_library_that_lets_nobody_in_does_not_keep_it_from_ending() -> None:
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", DEAF], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert deaf.stdout is not None
+    assert deaf.stdout.readline() == "deaf\n"
+    assert_said(stopped(deaf))
+
+
 DEAF = """
 import hashlib
 from embeddings_dagster.defs.signals import listening, stop_on_signals
