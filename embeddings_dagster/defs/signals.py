@@ -19,7 +19,7 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal was closed
 SAME_SECONDS = 0.5  # `timeout` and service managers send a signal to the process and to its group: that is one
-PATIENCE_SECONDS = 8.0  # from a signal to the end; ten are promised, and after ten many managers kill
+PATIENCE_SECONDS = 9.0  # from a signal to the end; ten are promised, and after ten many managers kill
 AT_ONCE = b"stopped at once; what was committed is whole\n"
 TOO_LONG = b"stopped on request; what was committed is whole, run again to go on\n"
 STOPPED = 130

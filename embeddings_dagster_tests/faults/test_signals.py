@@ -45,6 +45,12 @@ def assert_nothing_is_held(root: Path) -> None:
     assert verify(Store.open(settings.data_root, settings.cache_root)) == []
 
 
+def assert_was_canceled(root: Path) -> None:
+    """As Dagster has it: nobody found it dead."""
+    with dg.DagsterInstance.from_config(str(root / ".dagster")) as instance:
+        assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
+
+
 def assert_ends_well(root: Path, images: int) -> None:
     done = run("run", "--json", cwd=root)
     assert done.returncode == 0, done.stderr
@@ -61,6 +67,7 @@ def test_a_decoder_that_takes_a_minute_is_given_up_though_its_group_gets_the_sig
         time.sleep(2)
         assert_said(stopped(process, group=True))
     assert_nothing_is_held(root)
+    assert_was_canceled(root)
     store = Store.open(root / "data", root / "data" / "cache")
     failed = [each for name in ("raw_images", "rgb_images") for each in failures(store, name)]
     assert failed == [], "that it was stopped is not the picture's fault"
@@ -82,6 +89,7 @@ def test_a_server_that_says_nothing_is_left(tmp_path: Path) -> None:
             until(lambda: shop.asked("/slow.png"), process)
             assert_said(stopped(process, signal.SIGINT))
         assert_nothing_is_held(root)
+        assert_was_canceled(root)
 
 
 def test_a_batch_that_another_process_holds_is_not_waited_for(tmp_path: Path) -> None:
@@ -94,6 +102,7 @@ def test_a_batch_that_another_process_holds_is_not_waited_for(tmp_path: Path) ->
             assert process.poll() is None
         assert_said(stopped(process, signal.SIGHUP))
     assert_nothing_is_held(root)
+    assert_was_canceled(root)
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
