@@ -16,12 +16,13 @@ STOPPED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments` (default: the process's own); always ends in SystemExit."""
-    from embeddings_dagster.cli.app import app
     from embeddings_dagster.cli.terminal import note, show_anything
 
     show_anything()
     try:
-        with listening():
+        with listening():  # to load the command takes half a second, in which one may well think better of it
+            from embeddings_dagster.cli.app import app
+
             app(args=arguments, prog_name="embeddings")
     except Interrupted:
         note("stopped on request; what was committed is whole", style="yellow")

@@ -1,4 +1,5 @@
-"""SIGTERM and Ctrl-C: what is whole is committed, then the run ends. A second one ends the process at once.
+"""SIGTERM and Ctrl-C: what is whole is committed, then the run ends. A second one ends the process at once, and so
+does a library that lets nobody in for too long (torch is loaded in one go): the next run finds the dead one.
 
 A stage is told by its stop event. Dagster would raise in the middle of whatever is being done, and forgets a signal
 that comes while it does something itself; so a command asks `was_asked`. Signals that are ignored, as `nohup` and a
@@ -6,7 +7,9 @@ shell's `&` have it, stay so.
 """
 
 import os
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,11 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal was closed
 SAME_SECONDS = 0.5  # `timeout` and service managers send a signal to the process and to its group: that is one
+PATIENCE_SECONDS = 9.0  # from a signal to the end; ten are promised, and after ten many managers kill
 AT_ONCE = b"stopped at once; what was committed is whole\n"
+TOO_LONG = b"stopped on request; what was committed is whole, run again to go on\n"
+STOPPED = 130
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
 _asked = threading.Event()  # a process has one set of signals
 
@@ -77,15 +84,15 @@ def listening() -> Iterator[None]:
     _asked.clear()
     handlers = dict.fromkeys(SIGNALS, _interrupt) | ({HANG_UP: _hang_up} if HANG_UP is not None else {})
     before = {each: signal.signal(each, handler) for each, handler in handlers.items() if _is_heard(each)}
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    woken = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(heard,), name="signals", daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(woken)
-        os.close(told)
+        told.close()
         for each, previous in before.items():
             signal.signal(each, previous)
 
@@ -107,13 +114,16 @@ def _hang_up(number: int, frame: FrameType | None) -> None:
         _interrupt(number, frame)
 
 
-def _listen(heard: int) -> None:
+def _listen(heard: socket.socket) -> None:
     """In a thread of its own: the main one may be deep in a library, and then Python tells it nothing."""
     first = None
     while True:
-        numbers = os.read(heard, 64)
+        left = None if first is None else max(0.0, first + PATIENCE_SECONDS - time.monotonic())
+        if not select.select([heard], [], [], left)[0]:
+            _end(TOO_LONG, STOPPED)
+        numbers = heard.recv(64)
         if not numbers:
-            os.close(heard)
+            heard.close()
             return
         now = time.monotonic()
         if first is None and {*numbers} & {*SIGNALS, HANG_UP}:
@@ -121,6 +131,10 @@ def _listen(heard: int) -> None:
             _asked.set()
         again = [number for number in numbers if number in SIGNALS]  # a terminal may well hang up twice
         if first is not None and again and now - first > SAME_SECONDS:
-            with suppress(OSError):
-                os.write(2, AT_ONCE)
-            os._exit(128 + again[0])
+            _end(AT_ONCE, 128 + again[0])
+
+
+def _end(said: bytes, code: int) -> None:
+    with suppress(OSError):
+        os.write(2, SHOW_CURSOR + said if os.isatty(2) else said)
+    os._exit(code)
