@@ -48,6 +48,7 @@ def index_lag(store: Store, model: str, identity: ModelIdentity) -> Lag:
 def index_consumed_is_current(store: Store, model: str, identity: ModelIdentity) -> CheckResult:
     """Whether the newest generation has taken in the present state of every batch. Reads no rows."""
     base, inputs, stale = index_lag(store, model, identity)
+    inputs.require_told()
     detail = {**_about(base), "batches": len(inputs.states), "stale": len(stale), "stale_batches": stale[:SHOWN]}
     if not stale:
         return CheckResult(True, f"all {len(inputs.states)} batches are in", _pinned(base), detail=detail)

@@ -140,7 +140,8 @@ def test_a_damaged_catalogue_is_found_and_a_run_makes_it_anew(project: Path, com
     Path(file["path"]).write_bytes(data)
     for said in (command("catalog"), command("verify")):
         assert said.code == 1
-    assert "delete the folder catalog and run again" in command("verify").out
+    told = command("verify").out
+    assert "embeddings verify --repair" in told
     assert "delete it and run again" in command("catalog").err
     Path(file["path"]).unlink()
     assert not json.loads(command("status", "--json").out)["catalog"]["current"]
