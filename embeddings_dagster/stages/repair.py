@@ -34,7 +34,7 @@ from embeddings_dagster.stages.duplicates import refresh_duplicates
 from embeddings_dagster.stages.embedding_map import ASSET as MAP
 from embeddings_dagster.stages.embedding_map import refresh_map
 from embeddings_dagster.stages.models import read_version, register, registry
-from embeddings_dagster.stages.repair_chains import clear_generations, clear_versions, drop_unreadable
+from embeddings_dagster.stages.repair_chains import clear_generations, clear_versions, drop_unreadable, is_damaged
 from embeddings_dagster.stages.verify import indexes
 from embeddings_dagster.stages.verify_downloads import DATASET as DOWNLOADS
 from embeddings_dagster.store import Problem, Store, Versions, erase_generations
@@ -82,7 +82,7 @@ def repair_calibrations(context: StageContext, model: str, done: Done) -> None:
             done.repaired.append(f"{record} is there again")
             continue
         for name, path in found.files.items():
-            if _is_damaged(store, path, found.contents["files"][name]):
+            if is_damaged(store, path, found.contents["files"][name]):
                 with (here / name).open("rb") as source, store.files.writing(path) as target:
                     shutil.copyfileobj(source, target, CHUNK)
                 done.repaired.append(f"{path} is there again, from the cache")
@@ -194,11 +194,3 @@ def drop_downloads(context: StageContext, problems: Collection[Problem], done: D
             folder = context.settings.image_cache(problem.batch)
             (folder / problem.file.removeprefix(f"{DOWNLOADS}/{problem.batch}/")).unlink(missing_ok=True)
             done.repaired.append(f"{problem.file} is deleted, and fetched again when it is next read")
-
-
-def _is_damaged(store: Store, path: str, sha256: str) -> bool:
-    try:
-        store.checked.check(path, sha256, again=True)
-    except CorruptFile:
-        return True
-    return False

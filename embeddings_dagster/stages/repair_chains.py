@@ -102,14 +102,15 @@ def _clear(store: Store, versions: Versions, faulty: list[int], newest: int, nam
     cleared = [versions.path(number) for number in versions.numbers() if number < end]
     needed = {path for number, files in named.items() if number >= newest for path in files}
     for path, sha256 in {path: sha for files in named.values() for path, sha in files.items()}.items():
-        if path not in needed and store.files.stat(path) and _is_damaged(store, path, sha256):
+        if path not in needed and store.files.stat(path) and is_damaged(store, path, sha256):
             cleared.append(path)
     for path in cleared:  # manifests from the oldest up, so that one that is killed leaves no gap
         store.files.delete(path)
     return cleared
 
 
-def _is_damaged(store: Store, path: str, sha256: str) -> bool:
+def is_damaged(store: Store, path: str, sha256: str) -> bool:
+    """Whether a file is not what was committed, or not there; every byte is read."""
     try:
         store.checked.check(path, sha256, again=True)
     except CorruptFile:
