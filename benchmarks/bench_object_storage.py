@@ -84,7 +84,9 @@ def main() -> None:
         count("a run that finds nothing to do, 4 batches", lambda: run(four))
         twice(four, TICKS, count, None, "a tick of the sensor that finds nothing to do, 4 batches")
         (four / "cache").rename(four / "elsewhere")
-        twice(four, SEARCH, count, "a search, the first on a machine", "a search, from then on")
+        again = "another search of that process, right after"
+        twice(four, SEARCH, count, "a search, the first on a machine", again)
+        twice(four, SEARCH, count, "a search by a new process on that machine", again)
     storage.stop()
     counted = [(what, *(told(counts, kind) for kind in KINDS)) for what, counts in rows.items()]
     table = [("", *KINDS), ("---",) * (len(KINDS) + 1), *counted]
