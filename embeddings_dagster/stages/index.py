@@ -6,27 +6,16 @@ it writes nothing.
 """
 
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from embeddings_dagster.encoders import ModelIdentity, unit_length
-from embeddings_dagster.errors import CommitConflict, CorruptFile, CountsDoNotReconcile, StoreError
+from embeddings_dagster.encoders import ModelIdentity
+from embeddings_dagster.errors import CommitConflict, CorruptFile, CountsDoNotReconcile
 from embeddings_dagster.index import (
-    Block,
     GenerationManifest,
     Generations,
     SegmentEntry,
-    discard_segment,
-    read_deletions,
-    write_deletions,
 )
 from embeddings_dagster.stages.account import now
 from embeddings_dagster.stages.calibration import with_calibration
@@ -35,15 +24,12 @@ from embeddings_dagster.stages.embed import dataset
 from embeddings_dagster.stages.identities import identity as identity_of
 from embeddings_dagster.stages.index_inputs import Inputs, resolve_inputs, take_generation, take_offers
 from embeddings_dagster.stages.index_plan import BatchChanges, compare_batches
-from embeddings_dagster.stages.index_segments import cut, make_segment, segment_sizes
-from embeddings_dagster.stages.index_state import IndexState, Settled, StateDamaged, index_state, state_file
+from embeddings_dagster.stages.index_state import IndexState, Settled, index_state, state_file
+from embeddings_dagster.stages.index_writing import IndexWriting
 from embeddings_dagster.stages.models import register
 from embeddings_dagster.stages.opened import model_settings
 from embeddings_dagster.stages.refreshing import refreshed, take_in
 from embeddings_dagster.stages.statistics import Statistics, require_handed_over, without_zeros
-from embeddings_dagster.store.parts import keys_of
-
-VECTOR_COLUMNS = ("image_id", "region", "input_hash", "embedding")
 
 
 @dataclass(frozen=True)
@@ -106,8 +92,7 @@ class _Refresh:
         self._context, self._generations, self._identity = context, generations, identity
         self._store = context.store
         self._started = time.monotonic()
-        self._bytes = 0
-        self._undo: list[Callable[[], None]] = []
+        self._writing = IndexWriting(context, generations, identity)
 
     def run(self, path: Path) -> IndexReport:
         base = self._generations.latest()
@@ -131,7 +116,7 @@ class _Refresh:
                 state.clear()
             read = self._take_in(state, base, origin, inputs, changes)
             settled = state.settle(inputs.newest())
-            following = self._following(inputs, self._write(state, origin, inputs, settled))
+            following = self._following(inputs, self._writing.write(state, origin, inputs, settled))
             counted = self._counted(state, inputs, settled, origin, following)
             manifest = self._commit(base, following)
             state.mark(manifest.self_sha256)
@@ -173,74 +158,6 @@ class _Refresh:
         take = partial(take_offers, inputs, state=state)
         return take_in(self._context, state, inputs, changes, mark=mark, restore=restore, take=take)
 
-    def _write(
-        self, state: IndexState, origin: GenerationManifest | None, inputs: Inputs, settled: Settled
-    ) -> tuple[SegmentEntry, ...]:
-        """Write what is new; returns the segments of the next generation."""
-        segments = origin.segments if origin else ()
-        try:
-            kept = (self._less(segment, settled.dead.get(segment.uuid)) for segment in segments)
-            return (*(segment for segment in kept if segment), *self._new_segments(state, inputs))
-        except BaseException:
-            self._take_back()
-            raise
-
-    def _less(self, segment: SegmentEntry, dead: Sequence[int] | None) -> SegmentEntry | None:
-        """A segment as the next generation sees it, or None if no row of it is left."""
-        if not dead:
-            return segment
-        folder = self._generations.folder
-        labels = np.union1d(read_deletions(self._store, folder, segment), np.array(dead, np.int64))
-        if len(labels) == segment.rows:
-            return None
-        deletions = write_deletions(self._store.files, folder, labels)
-        self._undo.append(partial(self._store.files.delete, self._generations.path(deletions.file)))
-        self._bytes += deletions.bytes
-        return replace(segment, deletions=deletions)
-
-    def _new_segments(self, state: IndexState, inputs: Inputs) -> list[SegmentEntry]:
-        files, folder = self._store.files, self._generations.folder
-        sizes = segment_sizes(sum(state.unplaced().values()), self._context.settings.index.segment_rows)
-        blocks = self._blocks(state, inputs, sum(sizes))
-        segments = []
-        for rows, some in zip(sizes, cut(blocks, sizes), strict=False):
-            name = uuid.uuid4().hex
-            self._undo.append(partial(discard_segment, files, folder, name))
-            placed = self._placed(state, name, some)
-            segment = make_segment(self._context, self._generations, self._identity, name, rows, placed)
-            self._bytes += sum(file.bytes for file in segment.files.values())
-            segments.append(segment)
-        return segments
-
-    def _placed(self, state: IndexState, name: str, blocks: Iterator[Block]) -> Iterator[Block]:
-        """The rows of one segment; each is given its place as it passes."""
-        label = 0
-        for block in blocks:
-            yield block
-            state.place(name, keys_of(block.rows), label)
-            label += len(block.rows)
-
-    def _blocks(self, state: IndexState, inputs: Inputs, total: int) -> Iterator[Block]:
-        """The rows that have no place yet, with their vectors, batch by batch."""
-        label = 0
-        for batch, count in state.unplaced().items():
-            wanted = state.unplaced_of(batch)
-            chain, manifest = inputs.resolved(batch)
-            end = label + count
-            for rows in chain.scan(manifest, VECTOR_COLUMNS, keys=wanted):
-                self._context.check_stop()
-                keys = keys_of(rows)
-                if [wanted[key] for key in keys] != rows.column("input_hash").to_pylist():
-                    raise StateDamaged(f"what is remembered of batch {batch} is not what it holds")
-                vectors = vectors_of(rows, self._identity.dimension)
-                # The rows keep their length; in an index the inner product is to be the cosine.
-                label += len(keys)
-                if self._context.progress is not None:
-                    self._context.progress(f"{self._generations.model}_index", label, total)
-                yield Block(rows, batch, vectors if self._identity.normalised else unit_length(vectors))
-            if label != end:
-                raise StateDamaged(f"batch {batch} does not hold all that is remembered of it")
-
     def _counted(
         self,
         state: IndexState,
@@ -255,7 +172,7 @@ class _Refresh:
             require_handed_over(inputs.stage, "", "rows", expected, following.rows)
             return inputs.statistics("rows", following.rows, state.superseded(), settled)
         except CountsDoNotReconcile:
-            self._take_back()
+            self._writing.take_back()
             raise
 
     def _following(self, inputs: Inputs, segments: tuple[SegmentEntry, ...]) -> GenerationManifest:
@@ -274,14 +191,8 @@ class _Refresh:
         try:
             return self._generations.commit(base, following)
         except CommitConflict:  # after any other error the commit may stand all the same, and needs its files
-            self._take_back()
+            self._writing.take_back()
             raise
-
-    def _take_back(self) -> None:
-        """Remove what was written; what cannot be removed now is nobody's, and gc's to take."""
-        for undo in self._undo:
-            with suppress(OSError):
-                undo()
 
     def _report(
         self,
@@ -305,7 +216,7 @@ class _Refresh:
             updated=done.updated,
             removed=done.removed,
             batches_read=batches_read,
-            bytes_written=self._bytes,
+            bytes_written=self._writing.bytes,
             seconds=seconds,
         )
 
@@ -315,16 +226,3 @@ def _waiting(pinned: GenerationManifest, model: str) -> Statistics:
     rows = pinned.rows
     return Statistics(stage=f"{model}_index", where="", unit="rows", total=rows, processed=0, skipped=rows, failed=0,
                       reasons=without_zeros(pinned=rows))  # fmt: skip
-
-
-def vectors_of(rows: pa.RecordBatch, dimension: int) -> npt.NDArray[np.float32]:
-    """The embeddings of rows as one array (rows, dimension).
-
-    Raises:
-        StoreError: they have another dimension.
-    """
-    column = rows.column("embedding")
-    if column.type.list_size != dimension:
-        raise StoreError(f"embeddings of dimension {column.type.list_size} where the model has {dimension}")
-    vectors: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(-1, dimension)
-    return vectors

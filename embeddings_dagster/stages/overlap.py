@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from embeddings_dagster.stages.index import vectors_of
+from embeddings_dagster.stages.index_writing import vectors_of
 from embeddings_dagster.stages.neighbours import Vectors, in_common, nearest
 from embeddings_dagster.store import Chain, Head, Manifest, Store
 from embeddings_dagster.store.remembered import UNUSABLE, Remembered, transaction
