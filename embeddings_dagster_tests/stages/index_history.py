@@ -196,7 +196,7 @@ def _killed_at(step: str, time: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(steps.KILL_AT, f"{step}:{time}")
         patch.setattr("embeddings_dagster.store.steps.os.kill", die)
-        patch.setattr("embeddings_dagster.stages.index._Refresh._take_back", lambda *_: None)
+        patch.setattr("embeddings_dagster.stages.index_writing.IndexWriting.take_back", lambda *_: None)
         patch.setattr("embeddings_dagster.stages.compact._Compaction._take_back", lambda *_: None)
         steps._reached.clear()
         yield
