@@ -96,20 +96,20 @@ def verify(
     """Read every committed byte again, trusting nothing remembered; exit code 1 when anything is not as committed."""
     project = here(context)
     problems = _found(project, quiet=as_json)
-    if not repair:
-        _say_problems(problems, as_json=as_json)
-    elif problems:
-        problems = _repair(project, problems, as_json=as_json)
-    elif as_json:
-        say_json({"problems": [], "repaired": [], "refused": [], "left": []})
+    if repair and problems:
+        well = _repair(project, problems, as_json=as_json)
     else:
-        _say_problems([], as_json=False)
-    if problems:
+        well = not problems
+        if repair and as_json:
+            say_json({"problems": [], "repaired": [], "refused": [], "left": []})
+        else:
+            _say_problems(problems, as_json=as_json)
+    if not well:
         raise typer.Exit(1)
 
 
-def _repair(project: Here, problems: "list[Problem]", *, as_json: bool) -> "list[Problem]":
-    """Repair, and verify again; returns what is left."""
+def _repair(project: Here, problems: "list[Problem]", *, as_json: bool) -> bool:
+    """Repair, and verify again; returns whether everything damaged could be made anew."""
     from embeddings_dagster.cli.progress import RunProgress
     from embeddings_dagster.cli.repairing import repair
 
@@ -122,7 +122,7 @@ def _repair(project: Here, problems: "list[Problem]", *, as_json: bool) -> "list
         told = {"problems": problems, "left": left}
         plain = {name: [each._asdict() for each in some] for name, some in told.items()}
         say_json({**plain, "repaired": done.repaired, "refused": done.refused})
-        return left
+        return not left and not done.refused
     for line in done.repaired:
         say(line)
     for line in done.refused:
@@ -130,7 +130,7 @@ def _repair(project: Here, problems: "list[Problem]", *, as_json: bool) -> "list
     if left:
         say(f"{len(left):,} problems are left:", style="yellow")
     _say_problems(left, as_json=False)
-    return left
+    return not left and not done.refused
 
 
 def _found(project: Here, *, quiet: bool) -> "list[Problem]":

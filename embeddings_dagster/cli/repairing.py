@@ -84,6 +84,11 @@ def _ledgers(context: "StageContext", problems: "Sequence[Problem]", done: "Done
             proven = f"{len(made.proven):,} of them proven to be as they were"
             done.repaired.append(f"ledger of {source}: {len(made.batches):,} batches made anew, {proven}")
         done.repaired += [f"{path} is cleared away" for path in made.cleared]
+        done.refused += [
+            f"{batch}: nothing that can be read names {count:,} of its pictures any more; `embeddings run` takes in as "
+            "new what of them is at the source"
+            for batch, count in made.unnamed.items()
+        ]
 
     touched = {source_of(each.batch) for each in problems if each.dataset in ("sources", "raw_images")}
     for source in sorted(touched & {*context.store.files.folders("sources"), *context.settings.sources}):

@@ -2,18 +2,23 @@
 
 `raw_images` knows the pictures of every batch, and the hash of what the ledger said of each; a look at the source tells
 the rest, such as times of files, and that hash proves it. Of a row that cannot be proven only what raw_images knows is
-kept, and the next discovery finds it changed. Places of pictures that had been removed are lost with the file.
+kept, and the next discovery finds it changed; one of which nothing is known but that it was there is read as it is now.
+Places of pictures that had been removed are lost with the file, and so are pictures that nothing names which can be
+read: of these nothing is left, and the next discovery finds them as new.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embeddings_dagster import ids
 from embeddings_dagster.catalog import Catalogue
 from embeddings_dagster.errors import CorruptFile
+from embeddings_dagster.index import read_rows
 from embeddings_dagster.sources import SCAN
 from embeddings_dagster.stages import raw
 from embeddings_dagster.stages.context import StageContext
@@ -21,6 +26,7 @@ from embeddings_dagster.stages.fields import fields_of
 from embeddings_dagster.stages.opened import opened_source
 from embeddings_dagster.stages.repair_chains import clear_ledger, drop_unreadable
 from embeddings_dagster.stages.repair_rows import sound_base, sound_rows
+from embeddings_dagster.stages.verify import indexes
 from embeddings_dagster.store import Ledger, LedgerManifest, Store
 from embeddings_dagster.store.tables import LEDGER
 
@@ -31,10 +37,12 @@ FACTS = ("item_id", "location", "size", "mtime_ns", "etag", "record_hash")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What became of a ledger: batches that were made anew, and those of them that are proven to be as they were."""
+    """What became of a ledger: batches that were made anew, those of them that are proven to be as they were, and how
+    many pictures of which batch nothing names any more."""
 
     batches: tuple[str, ...]
     proven: tuple[str, ...]
+    unnamed: Mapping[str, int]
     cleared: tuple[str, ...]
 
 
@@ -51,17 +59,21 @@ def repair_ledger(context: StageContext, source: str) -> Rebuilt:
     every = {*(base.batches if base else ()), *used}
     wanted = sorted(batch for batch in every if _is_lost(ledger, store, base, batch, used.get(batch, (0, ""))))
     top = max([*ledger.versions.numbers(), *(version for version, _ in used.values())], default=0)
-    proven = []
+    proven, unnamed, tables = [], {}, {}
     if wanted:
         scan = _Scan.of(context, source)
-        tables = {batch: _table(context, ledger, base, scan, batch) for batch in wanted}
+        for batch in wanted:
+            had = _count(store, base, batch, used.get(batch, (0, ""))[0])
+            tables[batch] = _table(context, ledger, scan, batch, had)
+            unnamed[batch] = had - tables[batch].column("removed_at").null_count
         # Numbers go on above those that were lost, so that no state is taken for another of the same number.
         below = base or LedgerManifest(source, top, None, datetime.now(UTC), context.run_id, {})
         dates = {batch: scan.scraped_at[batch] for batch in wanted if batch in scan.scraped_at}
         made = ledger.commit(replace(below, version=max(top, 1)), tables, run_id=context.run_id, scraped_at=dates)
         proven = [batch for batch in wanted if batch in used and made.batches[batch].source_state == used[batch][1]]
     drop_unreadable(store, ledger.versions, ledger.get)
-    return Rebuilt(tuple(wanted), tuple(proven), tuple(clear_ledger(store, ledger)))
+    short = {batch: count for batch, count in unnamed.items() if count > 0}
+    return Rebuilt(tuple(wanted), tuple(proven), short, tuple(clear_ledger(store, ledger)))
 
 
 def _newest_readable(ledger: Ledger) -> LedgerManifest | None:
@@ -121,12 +133,20 @@ def _place(row: Mapping[str, object], *, own: bool) -> Place:
     return (str(row["batch"]) if own else "", str(row["local_id"]), int(str(row["ordinal"])))
 
 
-def _table(context: StageContext, ledger: Ledger, base: LedgerManifest | None, scan: _Scan, batch: str) -> pa.Table:
+def _count(store: Store, base: LedgerManifest | None, batch: str, used: int) -> int:
+    """How many live pictures a batch had: by the ledger's manifest, or by what was made of a later version of it."""
+    if base is not None and batch in base.batches and used <= base.version:
+        return base.batches[batch].live
+    manifest = sound_base(store.chain(raw.STAGE, batch)).manifest
+    return manifest.counts.total if manifest else 0
+
+
+def _table(context: StageContext, ledger: Ledger, scan: _Scan, batch: str, had: int) -> pa.Table:
     """The rows of a batch, as good as they can be told, with the tombstones that older versions have."""
     fields = fields_of(context.settings, ledger.source)
     older = {(row["local_id"], row["ordinal"]): row for row in _older_rows(ledger, batch)}
     hashes = _hashes(context.store, batch)
-    known = _known(context.store, batch)
+    known = _known(context.store, batch, had)
     seen = _first_seen(context.store, batch)
     rows = []
     for image_id, facts in known.items():
@@ -135,7 +155,8 @@ def _table(context: StageContext, ledger: Ledger, base: LedgerManifest | None, s
         before = older.pop((local_id, ordinal), {})
         told = [scan.facts.get(_place(key, own=scan.own_batches)), before]
         candidates = [{name: each.get(name) for name in FACTS} for each in told if each]
-        proven = (each for each in candidates if raw.input_hash(each, fields) == hashes.get(image_id))
+        hashed = hashes.get(image_id)
+        proven = (each for each in candidates if hashed is None or raw.input_hash(each, fields) == hashed)
         rows.append({**key, **next(proven, facts), "first_seen": before.get("first_seen") or seen, "removed_at": None})
     rows += [row for row in older.values() if row["removed_at"]]
     return pa.Table.from_pylist(rows, LEDGER)
@@ -161,8 +182,9 @@ def _hashes(store: Store, batch: str) -> dict[str, str]:
     return failed | {key.image_id: input_hash for key, input_hash in base.present.items()}
 
 
-def _known(store: Store, batch: str) -> dict[str, Row]:
-    """The pictures of a batch, with what is known of each; where raw_images is damaged, those that were made of it."""
+def _known(store: Store, batch: str, had: int) -> dict[str, Row]:
+    """The pictures of a batch, with what is known of each; where raw_images is damaged, those that were made of it, and
+    where these are fewer than it `had`, those that indexes have taken in."""
     chain = store.chain(raw.STAGE, batch)
     base = sound_base(chain)
     found: dict[str, Row] = {key.image_id: {} for key in base.failed}
@@ -176,7 +198,25 @@ def _known(store: Store, batch: str) -> dict[str, Row]:
             below = sound_base(store.chain(dataset, batch))
             for key in (*below.present, *below.failed):
                 found.setdefault(key.image_id, {})
+    for image_id in _indexed(store, batch) if lost and len(found) < had else ():
+        found.setdefault(image_id, {})
     return found
+
+
+def _indexed(store: Store, batch: str) -> Iterator[str]:
+    """The pictures that indexes have of a batch, as far as they can be read."""
+    for generations in indexes(store):
+        for number in reversed(generations.numbers()):
+            try:
+                segments = generations.get(number).segments
+            except CorruptFile:
+                continue
+            for segment in segments:
+                with suppress(CorruptFile):
+                    rows, live = read_rows(store, generations.folder, segment, ("image_id", "batch"))
+                    there = pc.and_(pa.array(live), pc.equal(rows.column("batch"), batch))
+                    yield from rows.column("image_id").filter(there).to_pylist()
+            break
 
 
 def _first_seen(store: Store, batch: str) -> datetime:

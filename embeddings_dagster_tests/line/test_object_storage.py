@@ -1,5 +1,6 @@
 """The whole line on a bucket: killed and gone on with, read from a second machine, and no secret left anywhere."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -16,7 +17,7 @@ from embeddings_dagster_tests.line.test_kills import (
     assert_nothing_committed_was_made_twice,
     index_ids,
 )
-from embeddings_dagster_tests.object_storage import KEY, SECRET, ObjectStorage
+from embeddings_dagster_tests.object_storage import BUCKET, KEY, SECRET, ObjectStorage
 
 PICTURES = 24
 
@@ -153,3 +154,63 @@ def test_one_machine_adds_while_another_searches(s3: ObjectStorage, tmp_path: Pa
     shutil.rmtree(two.root / "cache")  # a reader's cache is lost
     again = run("search", "red heart", "--json", "-k", "100", cwd=two.root, timeout=300)
     assert ids_of(again.stdout) == ids_of(answer.stdout)
+
+
+@pytest.mark.torture
+def test_damage_in_a_bucket_is_found_and_repaired(s3: ObjectStorage, tmp_path: Path) -> None:
+    import s3fs
+
+    root = s3.new_root()
+    one = machine(tmp_path / "one", root)
+    one.run()
+    before = one.vectors()
+    client = s3fs.S3FileSystem(use_listings_cache=False)
+    objects = [path.partition("/")[2] for path in client.find(root)]
+    batch = [
+        next(path for path in objects if path.partition("/")[2].startswith(f"{dataset}/") and "/manifests/" not in path)
+        for dataset in ("sources", "raw_images", "rgb_images", "embeddings", "catalog")
+    ]
+    segment = next(path for path in objects if path.endswith("vectors.npy"))
+    manifest = max(path for path in objects if "/embeddings/" in path and "/manifests/" in path)
+    for damaged in (batch, [segment, manifest]):
+        for path in damaged:
+            data = bytearray(client.cat_file(f"{BUCKET}/{path}"))
+            data[len(data) // 2] ^= 8
+            client.pipe_file(f"{BUCKET}/{path}", bytes(data))
+        said = run("verify", "--json", cwd=one.root, timeout=300)
+        assert said.returncode == 1, said.stderr
+        assert {each["file"] for each in json.loads(said.stdout)} >= {path.partition("/")[2] for path in damaged}
+        told = run("verify", "--repair", "--json", cwd=one.root, timeout=300)
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert json.loads(told.stdout)["left"] == json.loads(told.stdout)["refused"] == []
+        print(told.stdout, told.stderr)
+        after = one.vectors()
+        assert after.keys() == before.keys()
+        assert all((after[key] == before[key]).all() for key in before)
+        assert set(index_ids(one)) == before.keys()
+    assert verify(one.store) == []
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("requests", [30, 60, 90, 120, 150])
+@pytest.mark.parametrize("code", ["403 AccessDenied", "500 InternalError"])
+def test_storage_that_goes_in_the_middle_of_a_run_costs_nothing_that_was_committed(
+    s3: ObjectStorage, tmp_path: Path, requests: int, code: str
+) -> None:
+    root = s3.new_root()
+    one = machine(tmp_path / "one", root)
+    left = itertools.count(requests, -1)
+    with s3.failing(lambda request, environ: code if next(left) <= 0 else None):
+        said = run("run", cwd=one.root, timeout=600)
+    assert next(left) < 0, "the run asked for less than that"
+    assert said.returncode not in (0, -9), said.stdout
+    assert code.split()[1] in said.stdout + said.stderr
+    assert "Traceback" not in said.stdout + said.stderr
+    assert verify(one.store) == []
+    one.run()
+    assert len(one.vectors()) == PICTURES
+    assert set(index_ids(one)) == one.vectors().keys()
+    for dataset in ("raw_images", "rgb_images", "embeddings"):
+        assert_nothing_committed_was_made_twice(one, dataset)
+    assert_no_slot_is_held(one)
+    assert verify(one.store) == []
