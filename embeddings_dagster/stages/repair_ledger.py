@@ -69,7 +69,8 @@ def repair_ledger(context: StageContext, source: str) -> Rebuilt:
         # Numbers go on above those that were lost, so that no state is taken for another of the same number.
         below = base or LedgerManifest(source, top, None, datetime.now(UTC), context.run_id, {})
         dates = {batch: scan.scraped_at[batch] for batch in wanted if batch in scan.scraped_at}
-        made = ledger.commit(replace(below, version=max(top, 1)), tables, run_id=context.run_id, scraped_at=dates)
+        below = replace(below, version=max(top, 1))
+        made = ledger.commit(below, tables, run_id=context.run_id, scraped_at=dates, anew=True)
         proven = [batch for batch in wanted if batch in used and made.batches[batch].source_state == used[batch][1]]
     drop_unreadable(store, ledger.versions, ledger.get)
     short = {batch: count for batch, count in unnamed.items() if count > 0}

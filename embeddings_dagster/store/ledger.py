@@ -167,10 +167,12 @@ class Ledger:
         *,
         run_id: str,
         scraped_at: Mapping[str, datetime] | None = None,
+        anew: bool = False,
     ) -> LedgerManifest:
         """Commit the next version after `base`; `changed` gives the whole new table of each batch that may differ.
 
-        Returns `base`, and writes nothing, when no row differs. `since` moves only with `source_state`.
+        Returns `base`, and writes nothing, when no row differs; `anew` writes all the same, for files that are damaged
+        where this machine has a whole copy. `since` moves only with `source_state`.
 
         Raises:
             StoreError: a table is not one of that batch, or has an image twice.
@@ -186,7 +188,7 @@ class Ledger:
             before = batches.get(key)
             scraped = (scraped_at or {}).get(key, before.scraped_at if before else None)
             rows = _in_order(key, table)
-            if base and before and before.scraped_at == scraped and self._holds(base, key, rows):
+            if not anew and base and before and before.scraped_at == scraped and self._holds(base, key, rows):
                 continue
             batches[key] = self._write(key, rows, before, version, scraped)
             written.append(batches[key].file)
