@@ -84,7 +84,7 @@ def test_unlike_pictures_have_unlike_vectors(bench: SimpleNamespace, tmp_path: P
     assert np.median((vectors @ vectors.T)[np.triu_indices(8, 1)]) < 0.99
 
 
-@pytest.mark.parametrize("section", ["committed", "files"])
+@pytest.mark.parametrize("section", ["committed", pytest.param("files", marks=pytest.mark.torture)])
 def test_a_round_gives_every_contestant_its_figures_and_the_loops_vectors(
     bench: SimpleNamespace, sizes: Any, section: str
 ) -> None:
@@ -121,6 +121,7 @@ def test_what_was_interrupted_goes_on_with_what_is_missing(bench: SimpleNamespac
     assert [sorted(each) for each in results.parts[part.name]["rounds"]] == [["run", "stages"]] * 2
 
 
+@pytest.mark.torture
 def test_memory_is_measured_at_each_size(bench: SimpleNamespace, sizes: Any) -> None:
     results = bench.results.Results(sizes.work / "results.json")
     bench.results.measure(bench.parts.memory(sizes), results, here(bench), rounds=1, tell=quiet)

@@ -27,13 +27,13 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """The commands of all shell blocks, then those in running text, without their comments."""
+    """The commands of all shell blocks, then those in running text, each once, without their comments."""
     lines = [re.sub(r"\s+#.*", "", line) for block in blocks("sh") for line in block.splitlines()]
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     inline = [
         each for each in re.findall(r"`([^`]+)`", prose) if each.split()[0] in ("embeddings", "make") and " " in each
     ]
-    return [line for line in (*lines, *inline) if line and not line.startswith(SETUP)]
+    return [line for line in dict.fromkeys((*lines, *inline)) if line and not line.startswith(SETUP)]
 
 
 def test_make_knows_the_targets_the_readme_names() -> None:

@@ -70,7 +70,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["init"], ["failures"], ["status"]], ids=" ".join)
 def test_help_and_look_ups_load_neither_models_nor_indexes(arguments: list[str], tmp_path: Any) -> None:
     """A command that is typed often must answer at once; torch alone takes seconds to import."""
-    if arguments != ["init"]:
+    if arguments[0] in ("failures", "status"):
         assert run("init", cwd=tmp_path).returncode == 0
     code = (
         f"import sys; from embeddings_dagster.cli import main\ntry: main({arguments!r})\n"

@@ -120,7 +120,7 @@ def kill_after(root: Path, shop: Shop, requests: int) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("rows", "repeats"),
-    [(2600, 360), pytest.param(13_000, 1_800, marks=pytest.mark.torture)],
+    [(1300, 180), pytest.param(13_000, 1_800, marks=pytest.mark.torture)],
     ids=["small", "full"],
 )
 def test_a_catalogue_killed_five_times_is_fetched_once_and_accounted_to_the_row(

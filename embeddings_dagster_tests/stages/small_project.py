@@ -58,11 +58,16 @@ class SmallProject:
         self.rgb(run_id)
 
 
-def small_project(root: Path, **settings: object) -> SmallProject:
-    """`a.png`, `b.png`, and `c.png`, which is no picture; nothing was run."""
+def opened_project(root: Path, **settings: object) -> SmallProject:
+    """Whatever lies in `root`, with a store that remembers nothing."""
     data = {"sources": {"pics": {"kind": "folder", "path": "pics"}}, **settings}
     made = settings_from(Document("embeddings.yaml", data, {}), root=root)
-    project = SmallProject(root, StageContext(made, Store.open(made.data_root, made.cache_root), "none"))
+    return SmallProject(root, StageContext(made, Store.open(made.data_root, made.cache_root), "none"))
+
+
+def small_project(root: Path, **settings: object) -> SmallProject:
+    """`a.png`, `b.png`, and `c.png`, which is no picture; nothing was run."""
+    project = opened_project(root, **settings)
     project.pics.mkdir()
     project.paint("a.png", "red")
     project.paint("b.png", "blue")

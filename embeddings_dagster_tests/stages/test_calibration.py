@@ -34,7 +34,7 @@ from embeddings_dagster.store.files_object import ObjectFiles
 from embeddings_dagster_tests.encoders import tiny
 from embeddings_dagster_tests.stages.library import BATCH as PAGES
 from embeddings_dagster_tests.stages.library import Library
-from embeddings_dagster_tests.stages.small_project import BATCH, SmallProject
+from embeddings_dagster_tests.stages.small_project import BATCH, SmallProject, opened_project, small_project
 
 PICTURES = LEAST + 2
 
@@ -183,7 +183,11 @@ calibrate(context, "dino", ModelSettings(kind="dino", model=sys.argv[2], precisi
 """
 
 
-@pytest.mark.parametrize("step", ["write:temporary", "write:published:2", "create:temporary:3"])
+@pytest.mark.parametrize(
+    "step",
+    [*(pytest.param(each, marks=pytest.mark.torture) for each in ("write:temporary", "create:temporary:3")),
+     "write:published:2"],
+)  # fmt: skip
 def test_a_killed_process_leaves_nothing_that_is_used(painted: SmallProject, dino: ModelSettings, step: str) -> None:
     environment = {**os.environ, "EMBEDDINGS_KILL_AT": step, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CALIBRATES, str(painted.root), dino.model, BATCH]
@@ -196,10 +200,25 @@ def test_a_killed_process_leaves_nothing_that_is_used(painted: SmallProject, din
     assert verify(painted.store) == []
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory, dino: ModelSettings) -> tuple[Path, ModelSettings]:
+    project = small_project(tmp_path_factory.mktemp("calibrated"))
+    paint(project, PICTURES - 2)
+    return project.root, calibrate(project.context, "dino", dino, BATCH)
+
+
 class TestDamage:
+    """Of a project that was calibrated once, and is copied for each test."""
+
     @pytest.fixture
-    def model(self, painted: SmallProject, dino: ModelSettings) -> ModelSettings:
-        return calibrate(painted.context, "dino", dino, BATCH)
+    def painted(self, calibrated: tuple[Path, ModelSettings], tmp_path: Path, _hasty: None) -> SmallProject:
+        root = tmp_path / "project"
+        shutil.copytree(calibrated[0], root)
+        return opened_project(root)
+
+    @pytest.fixture
+    def model(self, calibrated: tuple[Path, ModelSettings]) -> ModelSettings:
+        return calibrated[1]
 
     def test_verify_finds_a_changed_byte(self, painted: SmallProject, model: ModelSettings) -> None:
         assert verify(painted.store) == []
