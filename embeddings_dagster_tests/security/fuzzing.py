@@ -7,8 +7,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 
 # CPU-seconds that a few kilobytes may cost. What this finds grows as a square or worse, and takes minutes.
 MOST_SECONDS = 10.0
+MOST_BYTES = 2**30  # that they may cost; libraries that are loaded with them count
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a tab or a line break gives a terminal no commands
 
 
 class Overlong(BaseException):
-    """The work on one input does not end. No handler of `Exception` may take it for a refusal."""
+    """The work on one input does not end, or takes all memory. No handler of `Exception` may take it for a refusal."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,28 @@ def fuzz(parser: Parser, examples: int, seed: int | None = None) -> Tally:
 def bounded(seconds: float) -> Iterator[None]:
     """
     Raises:
-        Overlong: this process has worked so many seconds within the context.
+        Overlong: this process has worked so many seconds within the context, or has taken more than `MOST_BYTES`.
     """
+    with suppress(OSError):
+        CLEAR.write_text("5")  # the most that was held is counted from here on
+    held = _held_most()
+    with _working(seconds):
+        yield
+    if (taken := _held_most() - held) > MOST_BYTES:
+        raise Overlong(f"{taken / 2**20:,.0f} MiB of memory for one input")
+
+
+def _held_most() -> int:
+    """The most bytes of memory that this process held at once; 0 where no Linux tells."""
+    try:
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    except OSError:
+        return 0
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def _working(seconds: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return

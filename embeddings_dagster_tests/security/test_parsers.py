@@ -1,14 +1,18 @@
 """No parser of outside data does anything but answer or refuse, and there is none that is not tried."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
-from embeddings_dagster_tests.security.fuzzing import Parser, Tally, fuzz, judge
+from embeddings_dagster_tests.security import fuzzing
+from embeddings_dagster_tests.security.fuzzing import Overlong, Parser, Tally, fuzz, judge
 from embeddings_dagster_tests.security.registry import ELSEWHERE, PACKAGE, PARSERS, parsing_modules
 
 EXAMPLES, FULL = 40, 5_000
+LINUX = pytest.mark.skipif(not fuzzing.STATUS.exists(), reason="no /proc tells what a process held")
 CASES = [pytest.param(parser, case, id=f"{parser.name}: {said}") for parser in PARSERS for said, case in parser.cases]
 
 
@@ -23,6 +27,23 @@ def test_a_parser_answers_or_refuses_thousands_of_times(parser: Parser) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     assert fuzz(parser, FULL, seed).tried > 0
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda _: max(number for number in iter(int, 1)), "s of work"),
+        pytest.param(lambda _: bytearray(b"1") * 2**27, "MiB of memory", marks=LINUX),
+    ],
+    ids=["for ever", "memory"],
+)
+def test_a_parser_that_knows_no_bounds_is_found(
+    read: Callable[[Any], object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzzing, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(fuzzing, "MOST_BYTES", 2**20)
+    with pytest.raises(Overlong, match=said):
+        judge(Parser("none", "none", (), st.just(b""), read), b"", Tally())
 
 
 @pytest.mark.parametrize(("parser", "case"), CASES)
