@@ -11,8 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 # Exactly this one, and first: all the rest was tested with it and is chosen to fit it.
 TORCH := torch==2.13.0
-# For two cores: some tests wait most of the time.
-WORKERS ?= 3
+WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .PHONY: help

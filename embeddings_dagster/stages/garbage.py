@@ -10,7 +10,7 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,16 @@ from filelock import FileLock, Timeout
 from embeddings_dagster.errors import StoreError
 from embeddings_dagster.stages.garbage_chains import TOPS, ChainOf, Unreadable, chain_of, claims, listed
 from embeddings_dagster.stages.garbage_local import Left, left_behind
-from embeddings_dagster.stages.garbage_plan import NANOSECONDS, Bounds, Garbage, Listing, chain_garbage, former_garbage
+from embeddings_dagster.stages.garbage_plan import (
+    NANOSECONDS,
+    Bounds,
+    Garbage,
+    Input,
+    Listing,
+    Version,
+    chain_garbage,
+    former_garbage,
+)
 from embeddings_dagster.store import Stat, Store
 from embeddings_dagster.store.litter import FORMER, KINDS, SUPERSEDED
 from embeddings_dagster.store.local_file import forget_local
@@ -116,7 +125,7 @@ class _Look:
 
     def __init__(self, store: Store, bounds: Bounds, now_ns: int, former: frozenset[str]) -> None:
         self.store, self.bounds, self._now_ns, self._former = store, bounds, now_ns, former
-        self._claims: dict[str, int] = {}
+        self._claims: dict[str, set[Input]] = {}
 
     def chains(self) -> Iterator[tuple[ChainOf, Mapping[str, Stat]]]:
         """Every chain with its files; what was made from others before those."""
@@ -132,19 +141,25 @@ class _Look:
             Unreadable: a manifest cannot be used, or the newest ones are lost; nothing may go.
         """
         versions = chain.look(listing)
-        self._require_newest(chain, max((each.number for each in versions), default=0))
-        for folder, version in claims(versions):
-            self._claims[folder] = max(version, self._claims.get(folder, 0))
+        self._require_newest(chain, versions)
+        for folder, claimed in claims(versions):
+            self._claims.setdefault(folder, set()).add(claimed)
         plan = former_garbage if self._is_former(chain.folder) else chain_garbage
         return plan(chain.folder, versions, listing, self.bounds, self._now_ns)
 
-    def _require_newest(self, chain: ChainOf, newest: int) -> None:
-        """Files of manifests that were lost look as if nobody had named them; they may come back from a backup."""
-        claimed = self._claims.get(chain.folder, 0)
-        if newest < claimed:
+    def _require_newest(self, chain: ChainOf, versions: Sequence[Version]) -> None:
+        """Files of manifests that were lost look as if nobody had named them; they may come back from a backup.
+
+        What was made anew and says the same, under whatever number, was not lost.
+        """
+        newest = versions[-1].number if versions else 0
+        said = next((each.contents for each in reversed(versions) if each.complete), frozenset())
+        made_from = self._claims.get(chain.folder, set())
+        lost = [each.version for each in made_from if each.version > newest and each.content not in said]
+        if lost:
             raise Unreadable(
-                f"its newest version is {newest}, and something was made from version {claimed}: manifests were lost; "
-                "`embeddings verify` says what heals that"
+                f"its newest version is {newest}, and something was made from version {max(lost)}: manifests were "
+                "lost; `embeddings verify` says what heals that"
             )
 
     def _is_former(self, folder: str) -> bool:

@@ -12,7 +12,7 @@ from embeddings_dagster.stages.analysis_files import ROOT as ANALYSES
 from embeddings_dagster.stages.analysis_files import Analysis
 from embeddings_dagster.stages.calibration import calibration_chain, read_calibration
 from embeddings_dagster.stages.catalog_rows import DATASET as RECORDS
-from embeddings_dagster.stages.garbage_plan import Listing, Version
+from embeddings_dagster.stages.garbage_plan import Input, Listing, Version
 from embeddings_dagster.stages.models import registry
 from embeddings_dagster.store import Consumed, Stat, Store, Versions
 from embeddings_dagster.store.litter import INSIDE
@@ -100,11 +100,13 @@ def _batch(store: Store, dataset: str, batch: str) -> ChainOf:
 
     def read(number: int) -> Version:
         manifest = chain.get(number)
-        inputs = {_folder(name): used["version"] for name, used in manifest.inputs.items() if "version" in used}
-        versions = {name: version for name, version in inputs.items() if isinstance(version, int)}
-        return Version(
-            number, chain.versions.path(number), manifest.complete, frozenset(chain.referenced(manifest)), versions
-        )
+        inputs = {
+            _folder(name): Input(version, str(used.get("content")))
+            for name, used in manifest.inputs.items()
+            if isinstance(version := used.get("version"), int)
+        }
+        path, files = chain.versions.path(number), frozenset(chain.referenced(manifest))
+        return Version(number, path, manifest.complete, files, frozenset([manifest.content]), inputs)
 
     return ChainOf(chain.folder, chain.folder, chain.versions, read)
 
@@ -118,8 +120,12 @@ def _ledger(store: Store, folder: str, source: str) -> ChainOf:
     ledger = store.ledger(source)
 
     def read(number: int) -> Version:
-        files = {ledger.path(batch.file) for batch in ledger.get(number).batches.values()}
-        return Version(number, ledger.versions.path(number), True, frozenset(files))
+        batches = ledger.get(number).batches.values()
+        files, states = (
+            frozenset(ledger.path(batch.file) for batch in batches),
+            (batch.source_state for batch in batches),
+        )
+        return Version(number, ledger.versions.path(number), True, files, frozenset(states))
 
     return ChainOf(folder, folder, ledger.versions, read)
 
@@ -130,7 +136,7 @@ def _index(generations: Generations) -> ChainOf:
     def read(number: int) -> Version:
         manifest = generations.get(number)
         path, files = generations.versions.path(number), frozenset(generations.referenced(manifest))
-        return Version(number, path, True, files, _consumed(dataset, manifest.consumed))
+        return Version(number, path, True, files, inputs=_consumed(dataset, manifest.consumed))
 
     return ChainOf(generations.folder, generations.folder, generations.versions, read)
 
@@ -139,13 +145,13 @@ def _catalogue(catalogue: Catalogue) -> ChainOf:
     def read(number: int) -> Version:
         manifest = catalogue.get(number)
         path, files = catalogue.versions.path(number), frozenset(catalogue.referenced(manifest))
-        return Version(number, path, True, files, _consumed(RECORDS, manifest.consumed))
+        return Version(number, path, True, files, inputs=_consumed(RECORDS, manifest.consumed))
 
     return ChainOf(catalogue.folder, catalogue.folder, catalogue.versions, read)
 
 
-def _consumed(dataset: str, consumed: Mapping[str, Consumed]) -> dict[str, int]:
-    return {f"{dataset}/{batch}": state.version for batch, state in consumed.items()}
+def _consumed(dataset: str, consumed: Mapping[str, Consumed]) -> dict[str, Input]:
+    return {f"{dataset}/{batch}": Input(state.version, state.content) for batch, state in consumed.items()}
 
 
 def _analysis(analysis: Analysis) -> ChainOf:
@@ -173,7 +179,7 @@ def _calibration(folder: str, versions: Versions, lock: str) -> ChainOf:
     return ChainOf(folder, lock, versions, read)
 
 
-def claims(versions: list[Version]) -> Iterator[tuple[str, int]]:
-    """What the newest complete version says of others: that they had a version of that number."""
+def claims(versions: list[Version]) -> Iterator[tuple[str, Input]]:
+    """What the newest complete version says of others: that they had such a version."""
     complete = [version for version in versions if version.complete]
     return iter(complete[-1].inputs.items() if complete else ())

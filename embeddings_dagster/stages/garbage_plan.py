@@ -46,14 +46,22 @@ class Garbage(NamedTuple):
 
 @dataclass(frozen=True)
 class Version:
-    """What a manifest says, for this purpose: `files` by their paths under the store's root; `inputs`: the versions it
-    was made from, by folder."""
+    """What a manifest says, for this purpose: `files` by their paths under the store's root; `contents`: the states it
+    is of; `inputs`: the versions it was made from, by folder."""
 
     number: int
     path: str
     complete: bool
     files: frozenset[str]
-    inputs: Mapping[str, int] = field(default_factory=dict)
+    contents: frozenset[str] = frozenset()
+    inputs: Mapping[str, "Input"] = field(default_factory=dict)
+
+
+class Input(NamedTuple):
+    """The number and the content of a version that another was made from."""
+
+    version: int
+    content: str
 
 
 Listing = Mapping[str, Stat]  # of a chain's folder, by path under the store's root

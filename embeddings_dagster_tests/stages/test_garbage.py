@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -248,6 +249,19 @@ def test_nothing_goes_of_a_chain_that_lost_its_newest_manifests(world: World) ->
     assert [each.place for each in report.alone] == [chain.folder]
     assert "manifests were lost" in report.alone[0].why
     assert parts <= files_of(world.store)
+
+
+def test_a_batch_that_was_lost_and_made_anew_is_collected_like_any_other(world: World) -> None:
+    """Its numbers begin with 1 again, while an index says that it took in version 3; verify finds nothing, either."""
+    folder = Path(world.store.root) / world.store.chain(dataset(MODEL, IDENTITY), "art__a").folder
+    shutil.rmtree(folder)
+    for version in "23":
+        world.write("a", whole("1", "2", "3", version=version))
+    assert [each for each in verify(world.store) if "art__a" in each.batch] == []
+    report = collect(world.store, NOW)
+    assert report.alone == []
+    first = world.store.chain(dataset(MODEL, IDENTITY), "art__a").versions.path(1)
+    assert first in {each.path for each in report.taken}
 
 
 def test_what_cannot_be_deleted_costs_only_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
