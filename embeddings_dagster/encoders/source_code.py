@@ -29,9 +29,14 @@ class ImportPath:
 
     @property
     def file(self) -> Path | None:
-        """The file, where it is named by its path."""
-        named = self.place.endswith(".py") or "/" in self.place or "\\" in self.place
-        return Path(self.place).expanduser().absolute() if named else None
+        """The file, where it is named by its path. Raises ModelError: it is in the folder of a user who is not here."""
+        if not self.place.endswith(".py") and "/" not in self.place and "\\" not in self.place:
+            return None
+        try:
+            return Path(self.place).expanduser().absolute()
+        except (RuntimeError, ValueError):  # no such user, and nobody can be called that
+            user = self.place.partition("/")[0]
+            raise ModelError(f"{self.written!r} names no file: there is no user {user!r}; correct the path") from None
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,13 @@ MODEL_PARSERS = (
         text_of(["os", "json", ":", ".", "/", ".py", "..", "Name", "~"], 8),
         import_path,
         (ModelError, ValidationError),
+        (
+            ("half of a character in the name of a file", "./a\ud800.py:Name"),
+            ("half of a character in the name of a user", "~\ud800/a.py:Name"),
+            ("a user who is not here", "~nosuch/a.py:Name"),
+            ("a user whom nobody can be called", "~\0/a.py:Name"),
+            ("half of a character in the name of a module", "os.\ud800:Name"),
+        ),
         share=0.5,
     ),
     Parser(
