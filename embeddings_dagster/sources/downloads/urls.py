@@ -8,6 +8,8 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
 
+CONTROLS = "".join(map(chr, range(0x21)))  # and the space: no browser sees them around an address
+
 
 def normalise(url: str) -> str:
     """`url` as it is asked for: percent-encoded, the host in IDNA, without fragment; `//host/…` is read as https, and
@@ -16,12 +18,12 @@ def normalise(url: str) -> str:
     Raises:
         ValueError: it is no web address; the message says why, without naming it.
     """
-    text = url.strip().replace("&amp;", "&")
+    text = url.strip().strip(CONTROLS).replace("&amp;", "&")
     if text.startswith("//"):
         text = f"https:{text}"
     try:
-        scheme = urlsplit(text).scheme
-        web = scheme in ("http", "https")
+        scheme = text.partition(":")[0].lower() if urlsplit(text).scheme else ""
+        web = scheme in ("http", "https")  # urlsplit would also see one that has line breaks in it, and requests not
         asked = str(requests.Request("GET", text).prepare().url) if web else ""
         reachable = bool(urlsplit(asked).hostname) and urlsplit(asked).port != 0
     except (requests.RequestException, ValueError) as error:
