@@ -4,7 +4,8 @@
 
 Each machine is a module of the tests, a process of its own (of `torture` one for each core), and can be run alone; what
 they counted are JSON files in a folder, which is kept with --keep, and then used again for what is not named by --only.
-Ends with 1 where one of them found a promise broken.
+A violation that was looked into, and was the machine's own mistake, may be moved by hand to a list `cleared` of its
+file, with the reason: the page tells of it. Ends with 1 where one of them found a promise broken.
 """
 
 import argparse
@@ -97,6 +98,7 @@ def figures(counted: Mapping[str, Counted], *, small: bool) -> str:
     size = "a small run, for a look only" if small else "the full size"
     head = f"Made on {date.today()} by `tools/measure_reliability.py` ({size}), {platform.machine()}, {cores} cores."
     parts = [head, _table(("machine", "what it did", "CPU-seconds", "seed", "violations"), _sums(counted))]
+    parts += [f"Cleared, of `{name}`: {each}" for name, said in counted.items() for each in said.get("cleared", [])]
     for title, rows in TABLES.items():
         heading, columns, found = title, *rows(counted)
         parts += [f"### {heading}", _table(columns, found)]
