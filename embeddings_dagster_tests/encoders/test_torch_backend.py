@@ -85,7 +85,8 @@ def test_fp16_is_computed_where_torch_can() -> None:
     try:
         found = opened(network(), "fp16").features(levels(4))
     except ModelError as error:
-        assert "in fp16 on cpu" in str(error)
+        if "in fp16 on cpu" not in str(error):
+            raise
         pytest.skip(f"torch {torch.__version__} cannot on this processor")
     assert (tiny.cosines(found, opened(network()).features(levels(4))) > 0.999).all()
 
